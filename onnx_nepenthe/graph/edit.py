@@ -1,0 +1,163 @@
+"""Change a copy of a model: new constants, new operators, values replaced, dead parts removed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from onnx_nepenthe.graph.view import IR_WITH_OVERRIDABLE_INITIALIZERS
+
+LOG = logging.getLogger(__name__)
+_DTYPES: dict[str, Any] = {
+    "float": np.float32,
+    "float16": np.float16,
+    "double": np.float64,
+    "bfloat16": ml_dtypes.bfloat16,
+    "int64": np.int64,
+    "int32": np.int32,
+    "bool": np.bool_,
+}
+Operand = ir.Value | None
+
+
+class Editor:
+    """Edits a private copy of a model; `finish` hands it over.
+
+    The values it takes and gives are onnx_ir values; `value(name)` finds one by name.
+    """
+
+    def __init__(self, model: ir.Model) -> None:
+        self._model = model.clone()
+        self._graph = self._model.graph
+        self._values = _all_values(self._graph)
+        self._taken = set(self._values) | {n.name for n in self._graph.all_nodes() if n.name}
+        self._shared: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    def value(self, name: str) -> ir.Value:
+        """The value called `name`."""
+        return self._values[name]
+
+    @property
+    def opset(self) -> int:
+        """Version of the default domain."""
+        return self._model.opset_imports.get("", 1)
+
+    def unique(self, hint: str) -> str:
+        """A name no value or node of the model has, starting with `hint`."""
+        name, count = hint, 0
+        while name in self._taken:
+            count += 1
+            name = f"{hint}_{count}"
+        self._taken.add(name)
+        return name
+
+    def constant(self, hint: str, array: npt.ArrayLike, dtype: str) -> ir.Value:
+        """A constant of ONNX type `dtype` ("float", "int64" …); equal constants are shared.
+
+        Before IR 4 an initializer would have to become a graph input, so a Constant node holds it.
+        """
+        data = np.ascontiguousarray(np.asarray(array).astype(_DTYPES[dtype]))
+        key = (dtype, data.shape, data.tobytes())
+        if key in self._shared:
+            return self._shared[key]
+        name = self.unique(hint)
+        tensor = ir.tensor(data, name=name)
+        if self._model.ir_version < IR_WITH_OVERRIDABLE_INITIALIZERS:
+            value = self.node("Constant", [], {"value": tensor}, hint=name, output=name)
+            self._graph.insert_before(self._graph[0], self._detached(value))
+        else:
+            value = ir.Value(
+                name=name, const_value=tensor, shape=ir.Shape(data.shape), type=ir.TensorType(tensor.dtype)
+            )
+            self._graph.register_initializer(value)
+        self._values[name] = value
+        self._shared[key] = value
+        return value
+
+    def _detached(self, value: ir.Value) -> ir.Node:
+        node = value.producer()
+        assert node is not None
+        self._graph.remove(node)
+        return node
+
+    def node(
+        self,
+        op_type: str,
+        inputs: Sequence[Operand],
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        hint: str,
+        output: str | None = None,
+        like: ir.Value | None = None,
+    ) -> ir.Value:
+        """Append an operator with one output and return that output.
+
+        Args:
+            op_type: of the default domain.
+            inputs: operands; None for an omitted one.
+            attributes: plain Python values or onnx_ir tensors.
+            hint: what the node is named after.
+            output: name of the output; made from `hint` when omitted.
+            like: a value whose type the output has.
+        """
+        name = output or self.unique(f"{hint}_{op_type.lower()}")
+        out = ir.Value(name=name, type=None if like is None else like.type)
+        node = ir.node(op_type, list(inputs), attributes or {}, outputs=[out], name=self.unique(f"{hint}/{op_type}"))
+        self._graph.append(node)
+        self._values[name] = out
+        return out
+
+    def replace(self, name: str, new: ir.Value) -> None:
+        """Let every consumer of the value `name`, and the graph's outputs, take `new` instead.
+
+        A graph output keeps its name, type and shape. When `new` cannot be renamed (it is an input, an
+        initializer, another output), an Identity carries the name.
+        """
+        old = self._values[name]
+        if not old.is_graph_output():
+            if new.type is None:
+                new.type = old.type
+            ir.convenience.replace_all_uses_with(old, new)
+            return
+        if new.producer() is None or new.is_graph_output():
+            new = self.node("Identity", [new], hint=name, output=self.unique(name))
+        ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+        old.name, new.name = self.unique(f"{name}_replaced"), name
+        new.type, new.shape, new.doc_string = old.type, old.shape, old.doc_string
+        new.metadata_props.update(old.metadata_props)
+        self._values[name] = new
+
+    def finish(self) -> ir.Model:
+        """Remove what nothing needs any more, restore topological order, and hand the model over."""
+        self._remove_dead_nodes()
+        self._remove_dead_initializers()
+        self._graph.sort()
+        return self._model
+
+    def _remove_dead_nodes(self) -> None:
+        for node in reversed(list(self._graph)):
+            if not any(out.uses() or out.is_graph_output() for out in node.outputs):
+                self._graph.remove(node, safe=True)
+
+    def _remove_dead_initializers(self) -> None:
+        """Weights nothing uses; one that a caller may feed (IR >= 4, also an input) stays."""
+        before_four = self._model.ir_version < IR_WITH_OVERRIDABLE_INITIALIZERS
+        for name, value in list(self._graph.initializers.items()):
+            if value.uses() or value.is_graph_output() or (value.is_graph_input() and not before_four):
+                continue
+            del self._graph.initializers[name]
+            if value.is_graph_input():
+                self._graph.inputs.remove(value)
+
+
+def _all_values(graph: ir.Graph) -> dict[str, ir.Value]:
+    values = {v.name: v for v in (*graph.inputs, *graph.initializers.values()) if v.name}
+    for node in graph:
+        values.update({v.name: v for v in node.outputs if v.name})
+    return values

@@ -1,0 +1,180 @@
+"""Read an onnx_ir model into framework-free operators."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from onnx_nepenthe.graph.constants import fold_constant
+from onnx_nepenthe.opview import OpView, Shape, Tensor
+
+LOG = logging.getLogger(__name__)
+IR_WITH_OVERRIDABLE_INITIALIZERS = 4
+
+
+@dataclass(frozen=True)
+class GraphView:
+    """The main graph of a model, readable without onnx.
+
+    Attributes:
+        ops: every operator, in topological order; bodies of subgraphs are not entered.
+        tensors: value name → what its consumers see.
+        inputs: names that a caller must feed (initializers are not among them).
+        outputs: names that a caller gets, in order; a name may occur twice.
+        consumers: value name → positions in `ops` of the operators that take it as an operand.
+        captured: names that subgraphs use; each counts as a use that cannot be rewritten.
+        opsets: domain → version.
+        ir_version: the model's.
+    """
+
+    ops: tuple[OpView, ...]
+    tensors: Mapping[str, Tensor]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    consumers: Mapping[str, tuple[int, ...]]
+    captured: frozenset[str]
+    opsets: Mapping[str, int]
+    ir_version: int
+
+    def is_pinned(self, name: str) -> bool:
+        """Whether something other than an operator of this graph needs the value."""
+        return name in self.captured or name in self.outputs
+
+    def op_of(self, name: str) -> OpView | None:
+        """The operator that makes `name`, or None."""
+        tensor = self.tensors.get(name)
+        return None if tensor is None else tensor.producer
+
+
+def view_from_model(model: ir.Model) -> GraphView:
+    """Read `model`, inferring the shapes it does not state; the model is not changed."""
+    inferred = _with_shapes(model)
+    graph = inferred.graph
+    tensors: dict[str, Tensor] = {}
+    overridable = _overridable(model)
+    for value in (*graph.inputs, *graph.initializers.values()):
+        name = value.name or ""
+        array = None
+        if name in graph.initializers and name not in overridable:
+            array = _array(value.const_value)
+        tensors[name] = Tensor(name, _shape(value), _dtype(value), array)
+    ops: list[OpView] = []
+    consumers: dict[str, list[int]] = {}
+    captured: set[str] = set()
+    for node in _sorted_nodes(graph):
+        view = _op(node, tensors, inferred.opset_imports)
+        for operand in view.inputs:
+            if operand is not None:
+                consumers.setdefault(operand.name, []).append(len(ops))
+        captured |= _captures(node)
+        ops.append(view)
+        constants = fold_constant(view)
+        for index, value in enumerate(node.outputs):
+            if value.name:
+                constant = constants[index] if constants else None
+                shape = _shape(value) if constant is None else tuple(constant.shape)
+                tensors[value.name] = Tensor(value.name, shape, _dtype(value, constant), constant, view, index)
+    return GraphView(
+        ops=tuple(ops),
+        tensors=tensors,
+        inputs=tuple(v.name or "" for v in graph.inputs if v.name not in graph.initializers or v.name in overridable),
+        outputs=tuple(v.name or "" for v in graph.outputs),
+        consumers={name: tuple(at) for name, at in consumers.items()},
+        captured=frozenset(captured),
+        opsets=dict(inferred.opset_imports),
+        ir_version=inferred.ir_version,
+    )
+
+
+def _with_shapes(model: ir.Model) -> ir.Model:
+    copy = model.clone()
+    logging.getLogger("onnx_ir.passes.common.shape_inference").setLevel(logging.ERROR)
+    return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy).model
+
+
+def _overridable(model: ir.Model) -> frozenset[str]:
+    """Initializers that a caller may feed: those that are inputs too, since IR 4.
+
+    Before IR 4 every initializer had to be an input and runtimes take it for a constant:
+    https://onnx.ai/onnx/repo-docs/IR.html#graphs.
+    """
+    if model.ir_version < IR_WITH_OVERRIDABLE_INITIALIZERS:
+        return frozenset()
+    names = {value.name for value in model.graph.inputs}
+    return frozenset(name for name in model.graph.initializers if name in names)
+
+
+def _sorted_nodes(graph: ir.Graph) -> list[ir.Node]:
+    graph.sort()
+    return list(graph)
+
+
+def _op(node: ir.Node, tensors: Mapping[str, Tensor], opsets: Mapping[str, int]) -> OpView:
+    attributes, has_subgraph = _attributes(node)
+    return OpView(
+        op_type=node.op_type,
+        version=opsets.get(node.domain, 1),
+        domain=node.domain,
+        attributes=attributes,
+        inputs=tuple(None if v is None or not v.name else tensors.get(v.name, Tensor(v.name)) for v in node.inputs),
+        outputs=tuple(v.name or "" for v in node.outputs),
+        output_shapes=tuple(_shape(v) for v in node.outputs),
+        name=node.name or "",
+        has_subgraph=has_subgraph,
+    )
+
+
+def _attributes(node: ir.Node) -> tuple[dict[str, Any], bool]:
+    found: dict[str, Any] = {}
+    has_subgraph = False
+    for name, attribute in node.attributes.items():
+        if attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS):
+            has_subgraph = True
+        elif attribute.type == ir.AttributeType.TENSOR:
+            found[name] = _array(attribute.value)
+        elif not attribute.is_ref():
+            found[name] = attribute.value
+    return found, has_subgraph
+
+
+def _captures(node: ir.Node) -> set[str]:
+    names: set[str] = set()
+    bodies: list[ir.Graph] = []
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            bodies.append(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            bodies.extend(attribute.as_graphs())
+    for body in bodies:
+        for inner in body.all_nodes():
+            names |= {v.name for v in inner.inputs if v is not None and v.name}
+        names |= {v.name for v in body.outputs if v.name}
+    return names
+
+
+def _array(tensor: Any) -> npt.NDArray[Any] | None:
+    if tensor is None:
+        return None
+    array: npt.NDArray[Any] = np.asarray(tensor.numpy())
+    return array
+
+
+def _shape(value: ir.Value) -> Shape | None:
+    if value.shape is None:
+        return None
+    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+
+
+def _dtype(value: ir.Value, constant: npt.NDArray[Any] | None = None) -> str:
+    if value.dtype is not None:
+        return value.dtype.name.lower()
+    if constant is not None and constant.dtype.kind != "O":
+        return ir.DataType.from_numpy(constant.dtype).name.lower()
+    return ""
