@@ -1,0 +1,52 @@
+"""Models as bytes or files that a runtime can load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+Model = ir.Model
+"""The model type, for modules that may not import onnx_ir."""
+LARGEST_MESSAGE_BYTES = 3 << 29
+"""1.5 GiB: above it, weights go to a file of their own (protobuf stops at 2 GiB)."""
+_SMALLEST_EXTERNAL_BYTES = 1024
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Size of all initializers, subgraphs included."""
+    return sum(
+        value.const_value.nbytes
+        for graph in model.graphs()
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def to_bytes(model: ir.Model) -> bytes:
+    """The serialised model, weights inside even where the model keeps them in another file.
+
+    Raises:
+        ValueError: it has more than `LARGEST_MESSAGE_BYTES` of weights; use `save_for_runtime`.
+    """
+    size = weight_bytes(model)
+    if size > LARGEST_MESSAGE_BYTES:
+        raise ValueError(f"{size} bytes of weights do not fit into one message")
+    copy = model.clone()
+    ir.external_data.load_to_model(copy)
+    message: bytes = ir.to_proto(copy).SerializeToString()
+    return message
+
+
+def save_for_runtime(model: ir.Model, folder: Path) -> Path:
+    """Write the model and, beside it, its weights into `folder`; return the model's path."""
+    path = folder / "model.onnx"
+    copy = model.clone()
+    ir.save(copy, path, external_data="weights.bin", size_threshold_bytes=_SMALLEST_EXTERNAL_BYTES)
+    return path
+
+
+def has_rank(model: ir.Model | Path, name: str) -> bool:
+    """Whether the input or output `name` states a shape (onnxruntime shows a scalar and an unknown rank alike)."""
+    graph = (model if isinstance(model, ir.Model) else ir.load(model)).graph
+    return any(value.name == name and value.shape is not None for value in (*graph.inputs, *graph.outputs))

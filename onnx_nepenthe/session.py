@@ -1,0 +1,250 @@
+"""Run models: the only door to onnxruntime."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import platform
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_nepenthe.errors import NepentheError, UnreadableError, UnsupportedError, UsageError
+from onnx_nepenthe.graph import serial
+from onnx_nepenthe.opview import Shape, Tensor
+
+Array = npt.NDArray[Any]
+_PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "dml": ("DmlExecutionProvider", "onnxruntime-directml"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime on macOS"),
+    "migraphx": ("MIGraphXExecutionProvider", "onnxruntime-migraphx"),
+    "qnn": ("QNNExecutionProvider", "onnxruntime-qnn"),
+}
+_SHORT = {full: short for short, (full, _) in _PROVIDERS.items()}
+_FATAL_ONLY = 4
+_UNREADABLE = ("NoSuchFile", "InvalidProtobuf")
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How models are run.
+
+    Attributes:
+        provider: "cpu", "cuda" … or onnxruntime's own name.
+        threads: threads of one operator; 0 leaves the number to onnxruntime.
+        optimise: whether onnxruntime may rewrite the graph; False is the reference that results are compared with.
+    """
+
+    provider: str = "cpu"
+    threads: int = 0
+    optimise: bool = True
+
+
+class Session:
+    """A model ready to run; made by `open_session`.
+
+    Attributes:
+        inputs, outputs: what a caller feeds and gets; dtypes in lower case ("float", "seq(tensor(float))").
+        provider: the one in use, "cpu" or another short name.
+    """
+
+    def __init__(
+        self, native: Any, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], provider: str, name: str
+    ) -> None:
+        self._native = native
+        self._name = name
+        self.inputs = inputs
+        self.outputs = outputs
+        self.provider = provider
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+        """The named outputs, all of them by default.
+
+        Args:
+            feeds: one array per input; bfloat16 as `ml_dtypes.bfloat16`.
+            outputs: names, in the order wanted.
+
+        Raises:
+            UnsupportedError: onnxruntime cannot run it on these feeds.
+        """
+        names = list(outputs) if outputs is not None else [o.name for o in self.outputs]
+        try:
+            if any(array.dtype.name == "bfloat16" for array in feeds.values()):
+                return self._run_bfloat16(feeds, names)
+            results: list[Array] = self._native.run(names, dict(feeds))
+        except Exception as error:
+            raise UnsupportedError(f"{self._name} cannot be run on this input: {_one_line(error)}") from error
+        return results
+
+    def _run_bfloat16(self, feeds: Mapping[str, Array], names: list[str]) -> list[Array]:
+        """Numpy has no bfloat16 of its own; onnxruntime takes the bits with the type beside them."""
+        make = _runtime().OrtValue
+        values = {}
+        for name, array in feeds.items():
+            if array.dtype.name == "bfloat16":
+                bits = np.ascontiguousarray(array).view(np.uint16)
+                values[name] = make.ortvalue_from_numpy_with_onnx_type(bits, _ONNX_BFLOAT16)
+            else:
+                values[name] = make.ortvalue_from_numpy(np.ascontiguousarray(array))
+        return [value.numpy() for value in self._native.run_with_ort_values(names, values)]
+
+
+_ONNX_BFLOAT16 = 16
+
+
+def open_session(model: serial.Model | str | Path, config: SessionConfig = SessionConfig()) -> Session:
+    """Load a model.
+
+    Args:
+        model: in memory, or the path of a file (its external data are found beside it).
+        config: provider, threads, optimiser.
+
+    Raises:
+        NepentheError: onnxruntime is not installed.
+        UsageError: the provider is unknown, not installed, or cannot start here.
+        UnreadableError: the path holds no ONNX model.
+        UnsupportedError: onnxruntime cannot run this model; its cause is in the message.
+    """
+    runtime = _runtime()
+    provider = _resolve(config.provider, runtime.get_available_providers())
+    name = model.graph.name or "the model" if isinstance(model, serial.Model) else str(model)
+    try:
+        native = _load(runtime, model, _options(runtime, config), _provider_list(provider))
+    except Exception as error:
+        kind = UnreadableError if type(error).__name__ in _UNREADABLE else UnsupportedError
+        raise kind(f"onnxruntime {runtime.__version__} cannot run {name}: {_one_line(error)}") from error
+    used = native.get_providers()[0]
+    if used != provider:
+        raise UsageError(
+            f"provider {config.provider} is installed but cannot start on this machine (no device or driver library); "
+            f"use --provider {_SHORT.get(used, used)}"
+        )
+    source = model if isinstance(model, serial.Model) else Path(model)
+    return Session(
+        native,
+        tuple(_tensor(value, source) for value in native.get_inputs()),
+        tuple(_tensor(value, source) for value in native.get_outputs()),
+        _SHORT.get(used, used),
+        name,
+    )
+
+
+def environment(config: SessionConfig = SessionConfig()) -> dict[str, str | int]:
+    """Versions and machine, to stand beside every number that depends on them.
+
+    Raises:
+        NepentheError: onnxruntime is not installed.
+    """
+    return {
+        "onnx": importlib.metadata.version("onnx"),
+        "onnx_ir": importlib.metadata.version("onnx_ir"),
+        "onnxruntime": str(_runtime().__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "provider": config.provider,
+        "threads": config.threads,
+    }
+
+
+def _runtime() -> Any:
+    """The onnxruntime module, imported late so that everything that runs no model works without it."""
+    try:
+        runtime = importlib.import_module("onnxruntime")
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise NepentheError(f"onnxruntime cannot be loaded: {_one_line(error)}") from error
+        raise NepentheError(_INSTALL) from error
+    except ImportError as error:
+        raise NepentheError(f"onnxruntime cannot be loaded: {_one_line(error)}") from error
+    if not hasattr(runtime, "InferenceSession"):
+        # What uninstalling one of two distributions of it leaves behind: a folder that imports as nothing.
+        raise NepentheError(_INSTALL)
+    return runtime
+
+
+_INSTALL = (
+    "onnxruntime is not installed: `pip install onnx-nepenthe[cpu]`, or `pip install onnx-nepenthe[gpu]` "
+    "for NVIDIA GPUs (one of the two, not both)"
+)
+
+
+def _resolve(provider: str, available: Sequence[str]) -> str:
+    """onnxruntime's name of `provider`."""
+    by_case = {full.lower(): full for full in (*_SHORT, *available)}
+    full = _PROVIDERS.get(provider.lower(), (by_case.get(provider.lower(), ""),))[0]
+    if full in available:
+        return full
+    installed = ", ".join(_SHORT.get(name, name) for name in available)
+    if not full:
+        raise UsageError(f"provider {provider} is unknown; installed: {installed}; known: {', '.join(_PROVIDERS)}")
+    package = _PROVIDERS[_SHORT[full]][1]
+    raise UsageError(
+        f"provider {provider} is not installed (installed: {installed}); `pip install {package}` brings it"
+    )
+
+
+def _provider_list(provider: str) -> list[str]:
+    return [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
+
+
+def _options(runtime: Any, config: SessionConfig) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = config.threads
+    options.log_severity_level = _FATAL_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    level = runtime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if config.optimise else level.ORT_DISABLE_ALL
+    return options
+
+
+def _load(runtime: Any, model: serial.Model | str | Path, options: Any, providers: list[str]) -> Any:
+    def start(source: str | bytes) -> Any:
+        return runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)
+
+    if not isinstance(model, serial.Model):
+        return start(str(model))
+    if serial.weight_bytes(model) <= serial.LARGEST_MESSAGE_BYTES:
+        return start(serial.to_bytes(model))
+    with tempfile.TemporaryDirectory(prefix="onnx-nepenthe-", ignore_cleanup_errors=True) as folder:
+        return start(str(serial.save_for_runtime(model, Path(folder))))
+
+
+def _tensor(value: Any, source: serial.Model | Path) -> Tensor:
+    kind = re.fullmatch(r"tensor\((\w+)\)", value.type)
+    shape: Shape | None = tuple(None if isinstance(d, int) and d < 0 else d for d in value.shape)
+    if not shape and not serial.has_rank(source, value.name):
+        shape = None
+    return Tensor(value.name, shape, kind[1] if kind else value.type)
+
+
+def _one_line(error: BaseException) -> str:
+    """The cause without onnxruntime's prefix, source positions and line breaks.
+
+    >>> _one_line(RuntimeError("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : no Relu\\n for int8"))
+    'NOT_IMPLEMENTED: no Relu for int8'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", r"\1: ", text)
+    text = re.sub(r"Load model from \S+ failed: ?(Fatal error: )?", "", text)
+    return re.sub(r"/\S+\.(cc|h):\d+ ", "", text)
+
+
+def _cpu_name() -> str:
+    if sys.platform == "linux":
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
