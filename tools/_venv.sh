@@ -26,6 +26,8 @@ make_venv() {
         echo "$1 exists and is no virtual environment; name another folder" >&2
         return 1
     fi
-    "$(find_python)" -m venv --clear "$1"
-    "$1/bin/python" -m pip install --quiet --constraint tools/constraints.txt setuptools
+    local python
+    python=$(find_python) || return 1
+    "$python" -m venv --clear "$1" &&
+        "$1/bin/python" -m pip install --quiet --constraint tools/constraints.txt setuptools
 }
