@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import onnx_ir as ir
@@ -44,6 +45,19 @@ def save_for_runtime(model: ir.Model, folder: Path) -> Path:
     copy = model.clone()
     ir.save(copy, path, external_data="weights.bin", size_threshold_bytes=_SMALLEST_EXTERNAL_BYTES)
     return path
+
+
+def digest(model: ir.Model) -> str:
+    """SHA-256, in hex, of structure and weights; the same wherever the weights are kept."""
+    found = hashlib.sha256()
+    copy = model.clone()
+    for name, value in copy.graph.initializers.items():
+        if value.const_value is not None:
+            found.update(f"{name} {value.const_value.dtype} {value.const_value.shape}".encode())
+            found.update(value.const_value.tobytes())
+    copy.graph.initializers.clear()
+    found.update(ir.to_proto(copy).SerializeToString(deterministic=True))
+    return found.hexdigest()
 
 
 def has_rank(model: ir.Model | Path, name: str) -> bool:
