@@ -26,7 +26,11 @@ def fold_constant(view: OpView) -> tuple[Array, ...] | None:
     folder = _FOLDERS.get(view.op_type)
     if folder is None:
         return None
-    value = folder(view)
+    try:
+        value = folder(view)
+    except (ValueError, IndexError, TypeError):
+        # A malformed operator (Reshape to another size, Squeeze of a wide axis) is the runtime's to refuse.
+        return None
     return None if value is None else (value,)
 
 
@@ -61,7 +65,8 @@ def _cast(view: OpView) -> Array | None:
     target = _FLOAT_TYPES.get(int(view.attributes.get("to", 0)))
     if value is None or target is None or value.dtype.kind != "f":
         return None
-    return value.astype(target)
+    with np.errstate(over="ignore"):
+        return value.astype(target)
 
 
 def _transpose(view: OpView) -> Array | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,7 +37,7 @@ class Editor:
         self._model = model.clone()
         self._graph = self._model.graph
         self._values = _all_values(self._graph)
-        self._taken = set(self._values) | {n.name for n in self._graph.all_nodes() if n.name}
+        self._taken = _all_names(self._model)
         self._shared: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     def value(self, name: str) -> ir.Value:
@@ -63,14 +64,13 @@ class Editor:
         Before IR 4 an initializer would have to become a graph input, so a Constant node holds it.
         """
         data = np.ascontiguousarray(np.asarray(array).astype(_DTYPES[dtype]))
-        key = (dtype, data.shape, data.tobytes())
+        key = (dtype, data.shape, hashlib.sha256(data.reshape(-1).view(np.uint8).data).digest())
         if key in self._shared:
             return self._shared[key]
         name = self.unique(hint)
         tensor = ir.tensor(data, name=name)
         if self._model.ir_version < IR_WITH_OVERRIDABLE_INITIALIZERS:
             value = self.node("Constant", [], {"value": tensor}, hint=name, output=name)
-            self._graph.insert_before(self._graph[0], self._detached(value))
         else:
             value = ir.Value(
                 name=name, const_value=tensor, shape=ir.Shape(data.shape), type=ir.TensorType(tensor.dtype)
@@ -79,12 +79,6 @@ class Editor:
         self._values[name] = value
         self._shared[key] = value
         return value
-
-    def _detached(self, value: ir.Value) -> ir.Node:
-        node = value.producer()
-        assert node is not None
-        self._graph.remove(node)
-        return node
 
     def node(
         self,
@@ -118,6 +112,9 @@ class Editor:
 
         A graph output keeps its name, type and shape. When `new` cannot be renamed (it is an input, an
         initializer, another output), an Identity carries the name.
+
+        Raises:
+            ValueError: `name` is both input and output of the graph; one value cannot become two.
         """
         old = self._values[name]
         if not old.is_graph_output():
@@ -125,6 +122,8 @@ class Editor:
                 new.type = old.type
             ir.convenience.replace_all_uses_with(old, new)
             return
+        if old.is_graph_input():
+            raise ValueError(f"{name!r} is both input and output of the graph")
         if new.producer() is None or new.is_graph_output():
             new = self.node("Identity", [new], hint=name, output=self.unique(name))
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
@@ -134,13 +133,14 @@ class Editor:
         self._values[name] = new
 
     def finish(self) -> ir.Model:
-        """Remove what nothing needs any more, restore topological order, and hand the model over."""
+        """Restore topological order, remove what nothing needs any more, and hand the model over."""
+        self._graph.sort()
         self._remove_dead_nodes()
         self._remove_dead_initializers()
-        self._graph.sort()
         return self._model
 
     def _remove_dead_nodes(self) -> None:
+        """One walk from the end is enough in topological order only."""
         for node in reversed(list(self._graph)):
             if not any(out.uses() or out.is_graph_output() for out in node.outputs):
                 self._graph.remove(node, safe=True)
@@ -161,3 +161,11 @@ def _all_values(graph: ir.Graph) -> dict[str, ir.Value]:
     for node in graph:
         values.update({v.name: v for v in node.outputs if v.name})
     return values
+
+
+def _all_names(model: ir.Model) -> set[str]:
+    """Names of values and nodes, in subgraphs too: a name taken from one of those would hide the outer value there."""
+    names = {v.name for graph in model.graphs() for v in (*graph.inputs, *graph.initializers.values()) if v.name}
+    for node in model.graph.all_nodes():
+        names |= {name for name in (node.name, *(v.name for v in node.outputs)) if name}
+    return names

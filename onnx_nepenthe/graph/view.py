@@ -32,6 +32,7 @@ class GraphView:
         captured: names that subgraphs use; each counts as a use that cannot be rewritten.
         opsets: domain → version.
         ir_version: the model's.
+        overridable: weights that are inputs too since IR 4; a caller may feed them, so they are not constants.
     """
 
     ops: tuple[OpView, ...]
@@ -42,6 +43,7 @@ class GraphView:
     captured: frozenset[str]
     opsets: Mapping[str, int]
     ir_version: int
+    overridable: frozenset[str] = frozenset()
 
     def is_pinned(self, name: str) -> bool:
         """Whether something other than an operator of this graph needs the value."""
@@ -90,6 +92,7 @@ def view_from_model(model: ir.Model) -> GraphView:
         captured=frozenset(captured),
         opsets=dict(inferred.opset_imports),
         ir_version=inferred.ir_version,
+        overridable=overridable,
     )
 
 
