@@ -64,7 +64,8 @@ def measure(
     settings = {"provider": config.provider, "optimise": str(config.optimise)}
     if not targets:
         return Measurement({}, 0, tuple(sorted(notes)), digest(model), settings)
-    fixed = fixed_batch([view.tensors[name] for name in view.inputs])
+    fed = [name for name in view.inputs if name not in model.graph.initializers]
+    fixed = fixed_batch([view.tensors[name] for name in fed])
     rows = values_with_samples(model, {t.value for t in targets}, fixed) if fixed and fixed > 1 else frozenset()
     run = _Run(model, view, targets, rows, config)
     samples = 0

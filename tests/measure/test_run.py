@@ -266,6 +266,14 @@ FIXED = [
 ]
 
 
+def test_weights_that_a_caller_may_feed_have_no_say_in_the_batch() -> None:
+    model = make_model(Z, (4, 3), weights={"two": np.full((1, 3), 2, np.float32)})
+    model.graph.inputs.append(model.graph.initializers["two"])
+    x = halves((6, 3))
+    found = measure(model, [rectifier()], source_of(x), batch=1)
+    assert_equal(found.counts["after_z"], counted(x * 2, (0.0,), 1, 3))
+
+
 @pytest.mark.parametrize("samples", [1, 4, 7])
 def test_padding_of_a_fixed_batch_is_not_counted(samples: int) -> None:
     weights = {"two": np.float32(2), "flat": np.array([4, 4])}
