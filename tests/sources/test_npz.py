@@ -136,7 +136,7 @@ def test_free_memory_is_plausible_on_every_system(monkeypatch: pytest.MonkeyPatc
     assert 2**20 < module._free_bytes() < 2**50
     monkeypatch.setattr(Path, "read_text", missing)
     assert 2**20 < module._free_bytes() < 2**50
-    monkeypatch.setattr(module.os, "sysconf", missing, raising=False)
+    monkeypatch.setattr("os.sysconf", missing, raising=False)
     assert module._free_bytes() == 8 * 2**30
 
 

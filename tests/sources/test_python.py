@@ -151,7 +151,7 @@ def test_our_own_errors_keep_their_kind() -> None:
         yield FEED
 
     for spec in (refuses, refuses_later):
-        with pytest.raises(UsageError, match="^as it is$"):
+        with pytest.raises(UsageError, match=r"^as it is$"):
             total(spec)
 
 
