@@ -92,6 +92,18 @@ def test_finds_weights_that_lie_in_a_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(open_session(tmp_path / "m.onnx").run({"x": X})[0], X + 5)
 
 
+def test_finds_a_constant_node_that_lies_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = onnx.numpy_helper.from_array(np.full((1, 3), 5, np.float32), "w")
+    nodes = [helper.make_node("Constant", [], ["w"], value=tensor), helper.make_node("Add", ["x", "w"], ["y"])]
+    proto = ir.to_proto(make(nodes))
+    onnx.external_data_helper.set_external_data(proto.graph.node[0].attribute[0].t, "w.bin")
+    onnx.save(proto, tmp_path / "m.onnx")
+    loaded = ir.load(tmp_path / "m.onnx")
+    np.testing.assert_array_equal(open_session(loaded).run({"x": X})[0], X + 5)
+    monkeypatch.setattr(serial, "LARGEST_MESSAGE_BYTES", -1)
+    np.testing.assert_array_equal(open_session(loaded).run({"x": X})[0], X + 5)
+
+
 def test_a_model_too_large_for_one_message_goes_through_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = add_model(tmp_path)
     monkeypatch.setattr(serial, "LARGEST_MESSAGE_BYTES", 4)

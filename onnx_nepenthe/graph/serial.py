@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import chain
 from pathlib import Path
 
 import onnx_ir as ir
@@ -33,7 +34,7 @@ def to_bytes(model: ir.Model) -> bytes:
     size = weight_bytes(model)
     if size > LARGEST_MESSAGE_BYTES:
         raise ValueError(f"{size} bytes of weights do not fit into one message")
-    copy = model.clone()
+    copy = _self_contained_nodes(model)
     ir.external_data.load_to_model(copy)
     message: bytes = ir.to_proto(copy).SerializeToString()
     return message
@@ -42,7 +43,7 @@ def to_bytes(model: ir.Model) -> bytes:
 def save_for_runtime(model: ir.Model, folder: Path) -> Path:
     """Write the model and, beside it, its weights into `folder`; return the model's path."""
     path = folder / "model.onnx"
-    copy = model.clone()
+    copy = _self_contained_nodes(model)
     ir.save(copy, path, external_data="weights.bin", size_threshold_bytes=_SMALLEST_EXTERNAL_BYTES)
     return path
 
@@ -50,7 +51,7 @@ def save_for_runtime(model: ir.Model, folder: Path) -> Path:
 def digest(model: ir.Model) -> str:
     """SHA-256, in hex, of structure and weights; the same wherever the weights are kept."""
     found = hashlib.sha256()
-    copy = model.clone()
+    copy = _self_contained_nodes(model)
     for name, value in copy.graph.initializers.items():
         if value.const_value is not None:
             found.update(f"{name} {value.const_value.dtype} {value.const_value.shape}".encode())
@@ -58,6 +59,17 @@ def digest(model: ir.Model) -> str:
     copy.graph.initializers.clear()
     found.update(ir.to_proto(copy).SerializeToString(deterministic=True))
     return found.hexdigest()
+
+
+def _self_contained_nodes(model: ir.Model) -> ir.Model:
+    """A copy whose Constant nodes hold their tensors; without the model's path nothing could find their files."""
+    copy = model.clone()
+    for node in chain(copy.graph.all_nodes(), *(function.all_nodes() for function in copy.functions.values())):
+        for name, attribute in list(node.attributes.items()):
+            if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
+                (tensor,) = ir.external_data.convert_tensors_from_external([attribute.value])
+                node.attributes[name] = ir.AttrTensor(name, tensor)
+    return copy
 
 
 def has_rank(model: ir.Model | Path, name: str) -> bool:
