@@ -16,7 +16,7 @@ from PIL import Image
 from onnx_nepenthe.errors import NepentheError
 from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.sources import SOURCES, Batch, Source, SourceOptions, open_source
-from onnx_nepenthe.sources.split import part_size, split
+from onnx_nepenthe.sources.split import PARTS, part_size, split
 
 Array = npt.NDArray[Any]
 PORTS = (Tensor("x", ("n", 3, 4, 4), "float"),)
@@ -174,7 +174,7 @@ def test_a_pass_that_was_left_does_not_spoil_the_next(name: str, row: Row, folde
 @pytest.mark.parametrize(("name", "row"), CASES)
 def test_parts_are_disjoint_complete_and_the_same_in_every_source(name: str, row: Row, folder: Path) -> None:
     source = opened(row, folder, seed=3)
-    for part in ("calibration", "verification"):
+    for part in PARTS[1:]:
         feeds, labels, _ = gathered(source.batches(4, part))
         expected = list(split(range(SAMPLES), part, 3))
         assert len(expected) == part_size(SAMPLES, part) > 0
