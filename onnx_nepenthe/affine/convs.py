@@ -1,0 +1,235 @@
+"""Convolution after convolution, and convolutions of one input aligned on one grid of taps.
+
+The identities (ALGORITHMS.md §9), per spatial axis and with `*` for placing kernels on a grid:
+
+    weight(2∘1) = W2 * W1 spread by s1·d2        stride s1·s2      pads p1 + s1·p2
+    border(2∘1) = W2 * V1 + (W2 b1 + V2) at the tap of the first convolution that reads its own position
+    bias(2∘1)   = b2 (+ W2 b1 summed over the kernel, when the second reads nothing beyond the edge)
+
+They are exact when, on every axis where the second convolution is padded, the first has a single tap:
+otherwise the second would have to see zeros where the merged one sees outputs of the first that were
+never computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import gcd, prod
+
+import numpy as np
+
+from onnx_nepenthe.affine.maps import Conv, FloatArray, Ints, behind, with_settled_border
+from onnx_nepenthe.errors import Refused
+
+LARGEST_WEIGHT = 1 << 27
+"""Entries of the largest merged weight that is worth computing (1 GiB of float64)."""
+BORDER = Refused(
+    "border: the second convolution is padded, so the outermost outputs would be wrong",
+    "move all padding to the first convolution before the last fine-tuning",
+)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the taps of both convolutions fall, per spatial axis."""
+
+    dilations: Ints
+    kernel: Ints
+    first_steps: Ints
+    second_steps: Ints
+
+
+def compose_convs(second: Conv, first: Conv) -> Conv | Refused:
+    """`second` after `first` as one convolution, or the reason why there is none."""
+    first, second = trimmed(first), trimmed(second)
+    refusal = _try_border(second, first)
+    if refusal is not None:
+        return refusal
+    grid = _grid(second, first)
+    groups = gcd(first.groups, second.groups)
+    out, inputs = second.weight.shape[0], first.in_channels // groups
+    if out * inputs * prod(grid.kernel) > LARGEST_WEIGHT:
+        return Refused("the merged weight would be too large to be worth computing")
+    w2, w1 = regroup(second, groups), regroup(first, groups)
+    weight = _spread(w2, w1, groups, grid)
+    bias, border = _constants(second, first, w2, groups, grid)
+    merged = Conv(
+        weight=weight,
+        bias=bias,
+        strides=tuple(a * b for a, b in zip(first.strides, second.strides, strict=True)),
+        dilations=grid.dilations,
+        pads_begin=_pads(first.pads_begin, first.strides, second.pads_begin),
+        pads_end=_pads(first.pads_end, first.strides, second.pads_end),
+        groups=groups,
+        border=border,
+    )
+    return with_settled_border(merged)
+
+
+def _try_border(second: Conv, first: Conv) -> Refused | None:
+    constant = first.bias.any() or second.border is not None
+    for axis in range(first.spatial):
+        padded = second.pads_begin[axis] or second.pads_end[axis]
+        if padded and first.kernel[axis] > 1:
+            return BORDER
+        if padded and constant and (first.pads_begin[axis] or first.pads_end[axis]):
+            return BORDER
+    if second.is_padded and constant and _own_tap(first) is None:
+        return BORDER
+    return None
+
+
+def _own_tap(m: Conv) -> Ints | None:
+    """The tap that reads the output's own position times the stride, if it never leaves the input."""
+    if any(tail > 0 for tail in m.tails):
+        return None
+    if any(begin % d for begin, d in zip(m.pads_begin, m.dilations, strict=True)):
+        return None
+    return tuple(begin // d for begin, d in zip(m.pads_begin, m.dilations, strict=True))
+
+
+def _grid(second: Conv, first: Conv) -> _Grid:
+    dilations, kernel, first_steps, second_steps = [], [], [], []
+    for axis in range(first.spatial):
+        k1, k2 = first.kernel[axis], second.kernel[axis]
+        d1, d2 = first.dilations[axis], first.strides[axis] * second.dilations[axis]
+        step = gcd(d1 if k1 > 1 else 0, d2 if k2 > 1 else 0) or 1
+        dilations.append(step)
+        first_steps.append(d1 // step if k1 > 1 else 1)
+        second_steps.append(d2 // step if k2 > 1 else 1)
+        kernel.append((k1 - 1) * first_steps[-1] + (k2 - 1) * second_steps[-1] + 1)
+    return _Grid(tuple(dilations), tuple(kernel), tuple(first_steps), tuple(second_steps))
+
+
+def _pads(first: Ints, strides: Ints, second: Ints) -> Ints:
+    return tuple(p1 + s1 * p2 for p1, s1, p2 in zip(first, strides, second, strict=True))
+
+
+def _spread(w2: FloatArray, w1: FloatArray, groups: int, grid: _Grid) -> FloatArray:
+    """(out, in / groups, *grid.kernel) from w2 (out, mid / groups, *k2) and w1 (mid, in / groups, *k1)."""
+    out, inputs = w2.shape[0], w1.shape[1]
+    blocks2 = w2.reshape(groups, out // groups, *w2.shape[1:])
+    blocks1 = w1.reshape(groups, w1.shape[0] // groups, -1)
+    merged = np.zeros((groups, out // groups, inputs, *grid.kernel))
+    for tap in np.ndindex(*w2.shape[2:]):
+        part = blocks2[behind(tap)] @ blocks1
+        merged[behind(_window(tap, w1.shape[2:], grid))] += part.reshape(groups, out // groups, inputs, *w1.shape[2:])
+    return merged.reshape(out, inputs, *grid.kernel)
+
+
+def _window(tap: Ints, kernel1: Ints, grid: _Grid) -> tuple[slice, ...]:
+    steps = zip(tap, grid.second_steps, kernel1, grid.first_steps, strict=True)
+    return tuple(slice(t * s2, t * s2 + (k - 1) * s1 + 1, s1) for t, s2, k, s1 in steps)
+
+
+def _constants(
+    second: Conv, first: Conv, w2: FloatArray, groups: int, grid: _Grid
+) -> tuple[FloatArray, FloatArray | None]:
+    """Bias (out,) and border (out, *grid.kernel) of the merged convolution."""
+    out = second.weight.shape[0]
+    first_bias = first.bias.reshape(groups, -1, 1)
+    blocks = w2.reshape(groups, out // groups, *w2.shape[1:])
+    seen = np.einsum("gom...,gm->go...", blocks, first_bias[..., 0]).reshape(out, *second.kernel)
+    if second.border is not None:
+        seen = seen + second.border
+    bias, border = second.bias, np.zeros((out, *grid.kernel))
+    own = _own_tap(first)
+    if not second.is_padded:
+        bias = bias + seen.reshape(out, -1).sum(axis=1)
+    elif seen.any() and own is not None:
+        for tap in np.ndindex(*second.kernel):
+            at = zip(tap, grid.second_steps, own, grid.first_steps, strict=True)
+            border[behind(t * s2 + u * s1 for t, s2, u, s1 in at)] += seen[behind(tap)]
+    if first.border is not None:
+        border += _spread(regroup(second, 1), first.border[:, None], 1, grid)[:, 0]
+    return bias, border if border.any() else None
+
+
+def regroup(m: Conv, groups: int) -> FloatArray:
+    """The weight (out, in / groups, *kernel) of `m` with fewer groups; `groups` divides `m.groups`."""
+    if groups == m.groups:
+        return m.weight
+    out, per_group = m.weight.shape[:2]
+    inside = m.groups // groups
+    weight = np.zeros((groups, inside, out // m.groups, inside, per_group, *m.kernel))
+    blocks = m.weight.reshape(groups, inside, out // m.groups, per_group, *m.kernel)
+    for index in range(inside):
+        weight[:, index, :, index] = blocks[:, index]
+    return weight.reshape(out, inside * per_group, *m.kernel)
+
+
+def align_convs(maps: list[Conv], sizes: tuple[int | None, ...]) -> list[Conv] | Refused:
+    """The same convolutions on one common grid of taps: equal kernels, dilations, pads and strides.
+
+    Args:
+        maps: of one input, with outputs of equal spatial size.
+        sizes: spatial sizes of the input, None where unknown.
+    """
+    if len({m.strides for m in maps}) > 1:
+        return Refused("the branches have different strides")
+    spatial = maps[0].spatial
+    begins, steps, kernels, ends = [], [], [], []
+    for axis in range(spatial):
+        lows = [-m.pads_begin[axis] for m in maps]
+        highs = [low + (m.kernel[axis] - 1) * m.dilations[axis] for m, low in zip(maps, lows, strict=True)]
+        tail = _common_tail([m.tails[axis] for m in maps], maps[0].strides[axis], sizes[axis])
+        if tail is None:
+            return Refused("the branches give different spatial sizes")
+        low, high = min(lows), max(highs)
+        step = gcd(*(m.dilations[axis] for m in maps if m.kernel[axis] > 1), *(one - low for one in lows)) or 1
+        begins.append(-low)
+        steps.append(step)
+        kernels.append((high - low) // step + 1)
+        ends.append(tail + high)
+    geometry = (tuple(begins), tuple(steps), tuple(kernels), tuple(ends))
+    return [_on_grid(m, *geometry) for m in maps]
+
+
+def _common_tail(tails: list[int], stride: int, size: int | None) -> int | None:
+    if len(set(tails)) == 1:
+        return tails[0]
+    if size is None or len({(size - 1 + tail) // stride for tail in tails}) > 1:
+        return None
+    return max(tails)
+
+
+def _on_grid(m: Conv, begins: Ints, steps: Ints, kernel: Ints, ends: Ints) -> Conv:
+    window = []
+    for axis, size in enumerate(m.kernel):
+        start = (begins[axis] - m.pads_begin[axis]) // steps[axis]
+        stride = m.dilations[axis] // steps[axis] if size > 1 else 1
+        window.append(slice(start, start + (size - 1) * stride + 1, stride))
+    weight = np.zeros((*m.weight.shape[:2], *kernel))
+    weight[behind(window)] = m.weight
+    border = None
+    if m.border is not None:
+        border = np.zeros((len(m.bias), *kernel))
+        border[behind(window)] = m.border
+    return replace(m, weight=weight, border=border, dilations=steps, pads_begin=begins, pads_end=ends)
+
+
+def trimmed(m: Conv) -> Conv:
+    """The same map without outer rows of taps that are all zero and only reach into the padding's width."""
+    for axis in range(m.spatial):
+        while m.kernel[axis] > 1 and m.pads_begin[axis] >= m.dilations[axis] and _is_empty(m, axis, 0):
+            m = _without(m, axis, slice(1, None), "pads_begin")
+        while m.kernel[axis] > 1 and m.pads_end[axis] >= m.dilations[axis] and _is_empty(m, axis, -1):
+            m = _without(m, axis, slice(0, -1), "pads_end")
+    return m
+
+
+def _is_empty(m: Conv, axis: int, tap: int) -> bool:
+    if np.take(m.weight, tap, axis + 2).any():
+        return False
+    return m.border is None or not np.take(m.border, tap, axis + 1).any()
+
+
+def _without(m: Conv, axis: int, keep: slice, side: str) -> Conv:
+    pads = list(getattr(m, side))
+    pads[axis] -= m.dilations[axis]
+    spatial = [slice(None)] * m.spatial
+    spatial[axis] = keep
+    weight = m.weight[behind(spatial)]
+    border = None if m.border is None else m.border[behind(spatial)]
+    smaller = replace(m, weight=weight, border=border)
+    return replace(smaller, pads_begin=tuple(pads)) if side == "pads_begin" else replace(smaller, pads_end=tuple(pads))
