@@ -16,7 +16,7 @@ from PIL import Image
 from onnx_nepenthe.errors import NepentheError
 from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.sources import SOURCES, Batch, Source, SourceOptions, open_source
-from onnx_nepenthe.sources.split import PARTS, part_size, split
+from onnx_nepenthe.sources.split import PARTS, Part, part_size, split
 
 Array = npt.NDArray[Any]
 PORTS = (Tensor("x", ("n", 3, 4, 4), "float"),)
@@ -199,7 +199,8 @@ def test_count_and_limits(name: str, row: Row, folder: Path) -> None:
     source = opened(row, folder)
     assert source.count() == (SAMPLES if row.counted else None)
     assert source.name
-    for part, limit in (("all", 6), ("calibration", 4), ("verification", 2), ("all", 99)):
+    limits: tuple[tuple[Part, int], ...] = (("all", 6), ("calibration", 4), ("verification", 2), ("all", 99))
+    for part, limit in limits:
         feeds, _, _ = gathered(source.batches(3, part, limit))
         allowed = {sample.tobytes() for sample in FEED[list(split(range(SAMPLES), part, 0))]}
         assert len(feeds) == len({sample.tobytes() for sample in feeds}) == min(limit, len(allowed))
