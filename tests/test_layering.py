@@ -20,12 +20,29 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("opview", "regimes", "evidence"),
     ("affine", "activations", "ops"),
     ("graph", "session", "sources"),
-    ("measure", "prove", "linearise", "fit", "regions", "latency", "plan", "rewrite", "verify"),
+    (
+        *("rectifiers", "proving", "emit"),
+        *("measure", "prove", "linearise", "fit", "regions", "latency", "plan", "rewrite", "verify"),
+    ),
     ("report", "pipeline"),
     ("cli",),
 )
-# Rows are not enough where one entry's output type is another's input: those edges, each one way only.
-WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset()
+# Where one entry takes what another makes (a reader returns a map, a stage reads the record of the stage before it), the
+# two share a row. These edges and no others; together they form no cycle.
+WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("ops", "affine"),
+        ("measure", "rectifiers"),
+        ("prove", "proving"),
+        ("linearise", "rectifiers"),
+        ("regions", "linearise"),
+        ("plan", "regions"),
+        ("plan", "emit"),
+        ("rewrite", "plan"),
+        ("rewrite", "emit"),
+        ("pipeline", "report"),
+    }
+)
 # The torch half stands beside the rows.
 SIDE = "prune"
 SIDE_MAY_IMPORT = frozenset({*ROWS[0], *ROWS[1], *ROWS[2], "sources"})
