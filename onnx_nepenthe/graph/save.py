@@ -1,0 +1,186 @@
+"""Write a model beside its final name and rename it: a crash leaves no half file, the input is never touched."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
+
+from onnx_nepenthe.errors import NepentheError, UnsupportedError, UsageError, VerificationError
+from onnx_nepenthe.graph.external import concatenate, external_files, has_external_weights, move_out, weight_bytes
+from onnx_nepenthe.graph.interface import compare, interface_of
+from onnx_nepenthe.graph.load import PathLike, load, model_from_proto, named, read_proto
+
+LOG = logging.getLogger(__name__)
+EXTERNAL_ABOVE_BYTES = 3 << 29
+"""1.5 GiB; protobuf ends at 2 GiB and the graph needs room too."""
+
+
+def save(
+    model: ir.Model,
+    path: PathLike,
+    *,
+    source: PathLike | None = None,
+    external_above_bytes: int = EXTERNAL_ABOVE_BYTES,
+) -> None:
+    """Write `model`, atomically; `model` is not changed.
+
+    Weights go to `<path>.data` when they are more than `external_above_bytes` together, or when the model's
+    weights are in such a file now. What was written is read again before it takes its final name, and must
+    pass onnx.checker if `source` does.
+
+    Args:
+        model: what to write.
+        path: where; its folder must exist. A file that is there is replaced.
+        source: the file the model came from, which must be another one.
+
+    Raises:
+        UsageError: `path` is the input, one of its data files, a folder, or in no folder.
+        UnsupportedError: too large even with external weights.
+        VerificationError: what was written does not read back as `model`.
+        NepentheError: the disk is full, the folder is read-only …
+    """
+    target = Path(path)
+    with named(path):
+        _refuse_target(target, [source] if source is not None else [], external_files(model))
+        with _staged(target) as folder:
+            own = model.clone()
+            if weight_bytes(own) > external_above_bytes or has_external_weights(own):
+                move_out(own, folder / _data_name(target))
+            _write_proto(ir.to_proto(own), folder / target.name)
+            _check_written(folder / target.name, model, source)
+
+
+def copy(path_in: PathLike, path_out: PathLike) -> None:
+    """Copy a model file with its data files, atomically; several data files become the one `<path_out>.data`.
+
+    Raises:
+        UnreadableError, UnsupportedError: `path_in` cannot be loaded.
+        UsageError, NepentheError: as `save`.
+    """
+    source, target = Path(path_in), Path(path_out)
+    with named(path_in):
+        proto = read_proto(source)
+        model = model_from_proto(proto, source.absolute().parent)
+    with named(path_out):
+        _refuse_target(target, [source], external_files(model))
+        with _staged(target) as folder:
+            if concatenate(proto, source.parent, folder / _data_name(target)):
+                _write_proto(proto, folder / target.name)
+            else:
+                shutil.copyfile(source, folder / target.name)
+                _sync(folder / target.name)
+
+
+def _data_name(target: Path) -> str:
+    return target.name + ".data"
+
+
+def _refuse_target(target: Path, sources: Sequence[PathLike], data_files: Sequence[Path]) -> None:
+    if target.is_dir():
+        raise UsageError("is a folder; give a file name with -o")
+    if not target.parent.is_dir():
+        raise UsageError(f"cannot be written: there is no folder '{target.parent}'")
+    if any(_is_same(target, Path(source)) for source in sources):
+        raise UsageError("is the input, which is never overwritten; give another name with -o")
+    for ours in (target, target.with_name(_data_name(target))):
+        if any(_is_same(ours, file) for file in data_files):
+            raise UsageError(f"cannot be written: '{ours.name}' holds weights of the input; give another name with -o")
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    if a.exists() and b.exists():
+        return a.samefile(b)
+    return a.resolve() == b.resolve()
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A folder beside `target` whose files take their final names on leaving, or vanish on any failure."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
+            folder = Path(name)
+            yield folder
+            _publish(folder, target)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise NepentheError(f"cannot be written: {reason}; nothing was changed") from error
+
+
+def _publish(folder: Path, target: Path) -> None:
+    """Rename the data first, then the model; put old data back when the second fails."""
+    data, old = folder / _data_name(target), folder / "old"
+    final = target.with_name(data.name)
+    if not data.exists():
+        os.replace(folder / target.name, target)
+        return
+    try:
+        if final.exists():
+            os.replace(final, old)
+        os.replace(data, final)
+        os.replace(folder / target.name, target)
+    except BaseException:
+        if not data.exists():
+            final.unlink(missing_ok=True)
+        if old.exists():
+            os.rename(old, final)
+        raise
+    _sync(target.parent)
+
+
+def _write_proto(proto: onnx.ModelProto, path: Path) -> None:
+    try:
+        data = proto.SerializeToString()
+    except (EncodeError, ValueError):
+        raise UnsupportedError("is above 2 GiB even with its weights in another file; protobuf ends there") from None
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    """Make the disk have it; a folder cannot be opened for that everywhere (Windows)."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_written(path: Path, model: ir.Model, source: PathLike | None) -> None:
+    try:
+        again = load(path)
+    except NepentheError as error:
+        raise VerificationError(f"does not read back, nothing was written: {error}") from error
+    differences = compare(interface_of(model), interface_of(again))
+    if len(again.graph) != len(model.graph):
+        differences.append(f"{len(model.graph)} nodes became {len(again.graph)}")
+    if differences:
+        raise VerificationError(f"does not read back as it was, nothing was written: {differences[0]}")
+    if source is not None and _fails_checker(Path(source)) is None:
+        reason = _fails_checker(path)
+        if reason is not None:
+            raise VerificationError(
+                f"the input passes onnx.checker, the result does not, nothing was written: {reason}"
+            )
+
+
+def _fails_checker(path: Path) -> str | None:
+    try:
+        onnx.checker.check_model(str(path))
+    except Exception as error:  # the checker raises several types, and refuses what runs
+        LOG.debug("onnx.checker: %s", error)
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return None
