@@ -1,0 +1,48 @@
+"""Rectifiers, one a file; importing the package fills `ACTIVATIONS` and `PATTERNS`."""
+
+from onnx_nepenthe.activations import (
+    abs,
+    celu,
+    clip,
+    elu,
+    gelu,
+    hard_sigmoid,
+    hard_swish,
+    leaky_relu,
+    mask,
+    max_min,
+    mish,
+    prelu,
+    relu,
+    selu,
+    softplus,
+    swish,
+    thresholded_relu,
+    where,
+)
+from onnx_nepenthe.activations.base import ACTIVATIONS, PATTERNS, Activation, Match
+
+__all__ = [
+    "ACTIVATIONS",
+    "PATTERNS",
+    "Activation",
+    "Match",
+    "abs",
+    "celu",
+    "clip",
+    "elu",
+    "gelu",
+    "hard_sigmoid",
+    "hard_swish",
+    "leaky_relu",
+    "mask",
+    "max_min",
+    "mish",
+    "prelu",
+    "relu",
+    "selu",
+    "softplus",
+    "swish",
+    "thresholded_relu",
+    "where",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,8 @@ Number = float | FloatArray
 """A number for all channels, or float64 (channels,)."""
 Line = tuple[Number, Number]
 """(slope, intercept)."""
+ROUNDING = 2.0**-40
+"""Relative difference below which two float64 results of a few steps are one number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +32,15 @@ class Activation:
             as regimes but never give an exact decision.
         knot_above: per knot, whether z equal to the knot belongs to the piece above it; only matters
             where the function jumps. Empty means "below" for every knot.
+        axis: where the channels of a per-channel knot or line lie in z, counted from 0; None when every
+            parameter is one number.
     """
 
     knots: tuple[Number, ...]
     lines: tuple[Line | None, ...]
     asymptotic: frozenset[int] = frozenset()
     knot_above: tuple[bool, ...] = ()
+    axis: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.lines) != len(self.knots) + 1:
@@ -76,7 +81,31 @@ class Activation:
         if below is None or above is None:
             return True
         at = np.asarray(self.knots[knot], np.float64)
-        return bool(np.all(below[0] * at + below[1] == above[0] * at + above[1]))
+        terms = (below[0] * at, below[1], -(above[0] * at), -np.asarray(above[1]))
+        # A knot that is a quotient is rounded, so that the two sides meet only up to rounding.
+        return bool(np.all(np.abs(sum(terms)) <= ROUNDING * sum(np.abs(term) for term in terms)))
+
+    def merged(self) -> Activation:
+        """The same function with neighbouring exact pieces joined where their lines are equal.
+
+        >>> Activation(knots=(0.0,), lines=((1.0, 0.0), (1.0, 0.0))).merged().regimes
+        1
+        """
+        kept = [knot for knot in range(len(self.knots)) if not self._is_idle(knot)]
+        pieces = [0, *(knot + 1 for knot in kept)]
+        return replace(
+            self,
+            knots=tuple(self.knots[knot] for knot in kept),
+            lines=tuple(self.lines[piece] for piece in pieces),
+            asymptotic=frozenset(new for new, old in enumerate(pieces) if old in self.asymptotic),
+            knot_above=tuple(self.knot_above[knot] for knot in kept) if self.knot_above else (),
+        )
+
+    def _is_idle(self, knot: int) -> bool:
+        below, above = self.lines[knot], self.lines[knot + 1]
+        if below is None or above is None or not (self.is_exact(knot) and self.is_exact(knot + 1)):
+            return False
+        return all(bool(np.all(np.equal(b, a))) for b, a in zip(below, above, strict=True))
 
 
 def _name(line: Line | None) -> str:
@@ -91,8 +120,8 @@ def _name(line: Line | None) -> str:
 
 Maker = Callable[[OpView], Activation | Refused | None]
 ACTIVATIONS: Registry[Maker] = Registry("activation")
-"""ONNX operator type → maker. The maker returns None when the operator is no rectifier (Max of two
-activations, say), a Refused when it is one that cannot be read."""
+"""ONNX operator type ("domain::type" outside the default domain) → maker. The maker returns None when the
+operator is no rectifier (Max of two activations, say), a Refused when it is one that cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
