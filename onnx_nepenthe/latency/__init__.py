@@ -1,0 +1,7 @@
+"""Measured time: whole models against each other, and single operators."""
+
+from onnx_nepenthe.latency.feeds import random_feeds
+from onnx_nepenthe.latency.pairs import Comparison, compare
+from onnx_nepenthe.latency.table import OperatorTable
+
+__all__ = ["Comparison", "OperatorTable", "compare", "random_feeds"]

@@ -1,0 +1,151 @@
+"""Measured cost of small models, remembered by shape, in memory and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from onnx_nepenthe.graph.reference import identity_model
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.latency.pairs import Clock, Feeds, Runnable, paused_gc, per_call_s, repeats_for
+from onnx_nepenthe.session import SessionConfig, environment, open_session
+
+LOG = logging.getLogger(__name__)
+Build = Callable[[], tuple[Model, Feeds]]
+Opener = Callable[[Model, SessionConfig], Runnable]
+BLOCKS = 4
+"""The cost is the smallest of this many medians: other processes only ever add time."""
+SHORTEST_TIMING_S = 2e-4
+SMALLEST_COST_S = 1e-8
+"""Nothing is free: of two equal costs, the shorter chain wins."""
+_DEFAULT = SessionConfig()
+_MACHINE = ("cpu", "platform", "onnxruntime", "provider", "threads")
+
+
+class OperatorTable:
+    """Key → seconds per call, each measured once.
+
+    Attributes:
+        costs: what is known so far.
+        fingerprint: machine, provider, threads and versions the costs hold for.
+    """
+
+    def __init__(
+        self,
+        config: SessionConfig = _DEFAULT,
+        *,
+        folder: Path | None = None,
+        budget_s: float = 0.03,
+        clock: Clock = time.perf_counter,
+        opener: Opener = open_session,
+    ) -> None:
+        """Start from what `folder` remembers for this machine.
+
+        Args:
+            config: how the models are run.
+            folder: where costs are kept between runs; nowhere when None.
+            budget_s: seconds of timing per model.
+            clock, opener: replaced in tests.
+        """
+        self._config = config
+        self._budget_s = budget_s
+        self._clock = clock
+        self._opener = opener
+        self._overhead_s: float | None = None
+        self.fingerprint = _fingerprint(config)
+        self.costs: dict[str, float] = {}
+        digest = hashlib.sha256(self.fingerprint.encode()).hexdigest()[:16]
+        self._file = None if folder is None else folder / f"operators-{digest}.json"
+        self._load()
+
+    def cost_s(self, key: str, build: Build) -> float:
+        """Seconds one call of a model takes, less what calling any model takes.
+
+        Args:
+            key: says all that the cost depends on (operators, attributes, shapes, dtype); machine, provider and
+                threads are the table's.
+            build: makes the model and feeds for it; called only when the key is new.
+
+        Raises:
+            UnsupportedError: the model cannot be run.
+        """
+        if key not in self.costs:
+            if self._overhead_s is None:
+                self._overhead_s = self._measure(identity_model(), {"x": np.zeros(1, np.float32)})
+            self.costs[key] = max(self._measure(*build()) - self._overhead_s, SMALLEST_COST_S)
+            self._save()
+        return self.costs[key]
+
+    def to_json(self) -> str:
+        """Costs and the fingerprint they hold for."""
+        return json.dumps({"fingerprint": self.fingerprint, "costs": self.costs}, sort_keys=True)
+
+    def from_json(self, text: str) -> None:
+        """Add the costs that `to_json` wrote.
+
+        Raises:
+            ValueError: it is no such text, or of another machine, provider or version.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict) or not isinstance(data.get("costs"), dict):
+            raise ValueError("no table of operator costs")
+        if data.get("fingerprint") != self.fingerprint:
+            raise ValueError(f"costs of another machine, provider or version: {data.get('fingerprint')}")
+        self.costs.update(_checked(data["costs"]))
+
+    def _measure(self, model: Model, feeds: Feeds) -> float:
+        session = self._opener(model, self._config)
+        with paused_gc():
+            repeats = repeats_for(session, feeds, self._clock, SHORTEST_TIMING_S)
+            return min(self._block_s(session, feeds, repeats) for _ in range(BLOCKS))
+
+    def _block_s(self, session: Runnable, feeds: Feeds, repeats: int) -> float:
+        """Median seconds per call over one block of the budget; at least one timing."""
+        deadline = self._clock() + self._budget_s / BLOCKS
+        timings = [per_call_s(session, feeds, repeats, self._clock)]
+        while self._clock() < deadline:
+            timings.append(per_call_s(session, feeds, repeats, self._clock))
+        return float(np.median(timings))
+
+    def _load(self) -> None:
+        if self._file is None or not self._file.exists():
+            return
+        try:
+            self.from_json(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            LOG.warning("ignoring the latency cache %s: %s", self._file, error)
+
+    def _save(self) -> None:
+        """Write beside the final name and rename; a cache that cannot be written is only a slower next run."""
+        if self._file is None:
+            return
+        draft = self._file.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_text(self.to_json(), encoding="utf-8")
+            draft.replace(self._file)
+        except OSError as error:
+            LOG.warning("the latency cache %s cannot be written (%s); costs are kept in memory only", draft, error)
+            self._file = None
+
+
+def _fingerprint(config: SessionConfig) -> str:
+    machine = environment(config)
+    facts = {name: machine[name] for name in _MACHINE}
+    return json.dumps({**facts, "cores": os.cpu_count(), "optimise": config.optimise}, sort_keys=True)
+
+
+def _checked(costs: Mapping[str, object]) -> dict[str, float]:
+    checked = {}
+    for key, cost in costs.items():
+        if not isinstance(cost, float) or not 0 < cost < float("inf"):
+            raise ValueError(f"the cost of {key} is {cost!r}, not a positive number of seconds")
+        checked[key] = cost
+    return checked
