@@ -64,6 +64,13 @@ LOOK_ALIKES = {
     "where gives a square": f"{ZERO} c = Greater(x, zero) q = Mul(x, x) y = Where(c, q, zero)",
     "where gives a step": f"{ZERO} {ONE} c = Greater(x, zero) y = Where(c, one, zero)",
     "where is equal": f"{ZERO} c = Equal(x, zero) y = Where(c, x, zero)",
+    "zeros like another value": f"{ZERO} c = Greater(x, zero) s = Shape(z) o = ConstantOfShape(s) y = Where(c, x, o)",
+    "zeros like a part of x": (
+        f"{ZERO} c = Greater(x, zero) s = Shape<start=1>(x) o = ConstantOfShape(s) y = Where(c, x, o)"
+    ),
+    "zeros like the batch of x": (
+        f"{ZERO} c = Greater(x, zero) s = Shape<end=1>(x) o = ConstantOfShape(s) y = Where(c, x, o)"
+    ),
     "max of two values": "y = Max(x, z)",
     "min of two values": f"{ZERO} y = Min(x, z, zero)",
     "mask of another value": f"{ZERO} c = Greater(z, zero) m = Cast<to=1>(c) y = Mul(x, m)",
@@ -261,6 +268,14 @@ def test_dynamic_shapes() -> None:
     assert only(graph("s = Sigmoid(x) y = Mul(x, s)", x="float[N,3,H,W]")).channels == 3
     refused = only_refused(graph("y = Max(x, c)", head=head, x="float[N,C,H,W]"))
     assert "does not broadcast" in refused.refused.reason
+
+
+@pytest.mark.parametrize(
+    "fill", ["o = ConstantOfShape(s)", "o = ConstantOfShape<value = float[1] {-0.0}>(s)", "o = Expand(zero, s)"]
+)
+def test_zeros_like_a_dynamic_shape(fill: str) -> None:
+    body = f"{ZERO} c = Greater(x, zero) s = Shape(x) {fill} y = Where(c, x, o)"
+    assert only(graph(body, x="float[N,3,H,W]")).activation.names == ("OFF", "ON")
 
 
 def test_unknown_rank_has_no_axis() -> None:

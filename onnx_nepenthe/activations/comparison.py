@@ -8,6 +8,9 @@ from onnx_nepenthe.activations.parameters import scalar
 from onnx_nepenthe.activations.pattern import made_by, source
 from onnx_nepenthe.opview import Tensor
 
+BOOL = 9
+"""TensorProto element type."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -44,6 +47,10 @@ def comparison(tensor: Tensor | None) -> Comparison | None:
 
 
 def _comparison(tensor: Tensor | None) -> Comparison | None:
+    cast = made_by(tensor, "Cast")
+    if cast is not None and cast.attributes.get("to") == BOOL:
+        # torch's masked_fill casts what is a truth value already.
+        tensor = cast.input(0)
     view = made_by(tensor, *_MIRRORED)
     if view is None:
         return None

@@ -59,9 +59,9 @@ def polynomial(tensor: Tensor | None, x: Tensor, depth: int = POLYNOMIAL_DEPTH) 
     tensor = source(tensor)
     if tensor.name == x.name:
         return (0.0, 1.0)
-    if tensor.constant is not None:
-        number = scalar(tensor, x.shape)
-        return None if number is None else _trimmed((number,))
+    number = scalar(tensor, x.shape) if tensor.constant is not None else _filled(tensor, x)
+    if number is not None:
+        return _trimmed((number,))
     view = made_by(tensor, *_ARITHMETIC)
     if view is None or depth == 0:
         return None
@@ -73,6 +73,23 @@ def polynomial(tensor: Tensor | None, x: Tensor, depth: int = POLYNOMIAL_DEPTH) 
         terms.append(term)
     combined = _ARITHMETIC[view.op_type](terms)
     return combined if combined is None or len(combined) <= HIGHEST_DEGREE + 1 else None
+
+
+def _filled(tensor: Tensor, x: Tensor) -> float | None:
+    """The number that `zeros_like(x)` and its kind repeat in the shape of x, which need not be known."""
+    view = made_by(tensor, "ConstantOfShape", "Expand")
+    if view is None:
+        return None
+    shape = made_by(view.input(0 if view.op_type == "ConstantOfShape" else 1), "Shape")
+    if shape is None or shape.attributes.get("start", 0) != 0 or "end" in shape.attributes:
+        return None
+    operand = shape.input(0)
+    if operand is None or source(operand).name != x.name:
+        return None
+    if view.op_type == "Expand":
+        return scalar(view.input(0), x.shape)
+    fill = view.attributes.get("value")
+    return 0.0 if fill is None else scalar(Tensor("", (1,), constant=np.asarray(fill)), x.shape)
 
 
 def _trimmed(coefficients: Sequence[float]) -> Polynomial:
