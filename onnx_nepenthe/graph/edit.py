@@ -63,7 +63,7 @@ class Editor:
 
         Before IR 4 an initializer would have to become a graph input, so a Constant node holds it.
         """
-        data = np.ascontiguousarray(np.asarray(array).astype(_DTYPES[dtype]))
+        data = np.asarray(array).astype(_DTYPES[dtype], order="C")
         key = (dtype, data.shape, hashlib.sha256(data.reshape(-1).view(np.uint8).data).digest())
         if key in self._shared:
             return self._shared[key]
@@ -79,6 +79,10 @@ class Editor:
         self._values[name] = value
         self._shared[key] = value
         return value
+
+    def tensor(self, array: npt.ArrayLike, dtype: str) -> ir.TensorProtocol:
+        """A tensor of ONNX type `dtype`, for an attribute."""
+        return ir.tensor(np.asarray(array).astype(_DTYPES[dtype]))
 
     def node(
         self,
@@ -107,6 +111,10 @@ class Editor:
         self._values[name] = out
         return out
 
+    def cast(self, value: ir.Value, dtype: str, *, hint: str) -> ir.Value:
+        """`value` in ONNX type `dtype`."""
+        return self.node("Cast", [value], {"to": int(ir.DataType[dtype.upper()])}, hint=hint)
+
     def replace(self, name: str, new: ir.Value) -> None:
         """Let every consumer of the value `name`, and the graph's outputs, take `new` instead.
 
@@ -121,6 +129,7 @@ class Editor:
             if new.type is None:
                 new.type = old.type
             ir.convenience.replace_all_uses_with(old, new)
+            self._values[name] = new
             return
         if old.is_graph_input():
             raise ValueError(f"{name!r} is both input and output of the graph")
@@ -131,6 +140,10 @@ class Editor:
         new.type, new.shape, new.doc_string = old.type, old.shape, old.doc_string
         new.metadata_props.update(old.metadata_props)
         self._values[name] = new
+
+    def output(self, value: ir.Value) -> None:
+        """Append `value` to the outputs of the graph."""
+        self._graph.outputs.append(value)
 
     def finish(self) -> ir.Model:
         """Restore topological order, remove what nothing needs any more, and hand the model over."""
