@@ -11,7 +11,7 @@ from onnx_nepenthe.activations.base import Activation
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView, Tensor
-from onnx_nepenthe.proving import INTEGERS, TRANSFERS, Bounds, Call, interval, stored, top
+from onnx_nepenthe.proving import INTEGERS, TRANSFERS, Bounds, Call, constant_bounds, interval, stored, top
 
 __all__ = ["Bounds", "bounds_of", "describe", "prove_regimes"]
 FloatArray = npt.NDArray[np.float64]
@@ -40,8 +40,7 @@ def bounds_of(view: GraphView, input_ranges: Mapping[str, tuple[float, float]]) 
         low, high = input_ranges.get(name, (-np.inf, np.inf))
         known[name] = _input_bounds(view.tensors[name], low, high)
     for op in view.ops:
-        for name, bounds in _outputs(op, known, view.tensors).items():
-            known[name] = bounds
+        known.update(_outputs(op, known, view.tensors))
     return known
 
 
@@ -61,6 +60,10 @@ def _input_bounds(tensor: Tensor, low: float, high: float) -> Bounds:
 
 
 def _outputs(op: OpView, known: Mapping[str, Bounds], tensors: Mapping[str, Tensor]) -> dict[str, Bounds]:
+    constants = {name: tensors[name].constant for name in op.outputs if name}
+    folded = {name: constant_bounds(value) for name, value in constants.items() if value is not None}
+    if folded:
+        return folded
     transfer = TRANSFERS.get(op.op_type) if op.domain in DEFAULT_DOMAINS and not op.has_subgraph else None
     dtypes = [tensors[name].dtype if name else "" for name in op.outputs]
     found: Bounds | tuple[Bounds, ...] = ()
@@ -80,8 +83,8 @@ def prove_regimes(activation: Activation, bounds: Bounds, channels: int, axis: i
 
     A z on a knot lies in both pieces when the activation is continuous there; then it may even pass the knot in
     the last places, as kernels of saturating functions do, because the lines differ by no more than that. Where
-    the activation jumps, z on the knot lies in the piece it belongs to. A piece of slope 0 turns a NaN (and, as 0 * inf, an infinity) into something else than the
-    activation does, so it is proved for finite z only.
+    the activation jumps, z on the knot lies in the piece it belongs to. A piece of slope 0 turns a NaN (and, as
+    0 * inf, an infinity) into something else than the activation does, so it is proved for finite z only.
 
     Args:
         activation: the rectifier.

@@ -228,6 +228,12 @@ def test_every_value_has_bounds() -> None:
     assert set(bounds_of(view, {})) == {"x", "a", "b", "m", "i", "y"}
 
 
+def test_constant_operators_are_known_exactly() -> None:
+    view = view_of("c = Constant<value = float[2,1,1] {1, -1}>() z = Add(c, x) y = Relu(z)")
+    assert bounds_at("c", view).low.tolist() == [1.0, -1.0]
+    assert proof_of_last(view, x=(-0.5, 0.5)) == [ON, OFF]
+
+
 def test_constant_bounds() -> None:
     assert constant_bounds(np.array([[[1.0]], [[-2.0]]])).axis == 0
     assert constant_bounds(np.array([[1.0, 2.0], [3.0, 4.0]])).high == 4.0
@@ -352,6 +358,7 @@ def assert_inside(bounds: Bounds, array: np.ndarray, slack: float = 0.0) -> None
     assert np.all(values <= bounds.high + slack * size)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=60, deadline=None)
 @given(
     kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=8),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_nepenthe.proving.bounds import Bounds, FloatArray, interval, top
+from onnx_nepenthe.proving.pointwise import KERNEL_ERROR
 from onnx_nepenthe.proving.rounding import SPARE_TERMS, Extremes, rounded_sum
 from onnx_nepenthe.proving.transfer import TRANSFERS, Call
 
@@ -82,6 +83,17 @@ def global_average_pool(call: Call) -> Bounds:
 def global_max_pool(call: Call) -> Bounds:
     """The largest position."""
     return _told_by_channel(call.bounds())
+
+
+@TRANSFERS.register("LRN")
+def local_response(call: Call) -> Bounds:
+    """x / (bias + alpha/size Σx²)^beta over nearby channels: no larger than x / bias^beta, and of its sign."""
+    x, bias, beta = call.bounds(), call.number("bias", 1.0), call.number("beta", 0.75)
+    if bias <= 0 or beta < 0 or call.number("alpha", 1e-4) < 0:
+        return top()
+    grown = bias**-beta * (1 + KERNEL_ERROR)
+    low, high = np.minimum(x.low, 0) * grown, np.maximum(x.high, 0) * grown
+    return interval(low, high, x.axis, x.may_be_nan or not x.is_finite)
 
 
 @dataclass(frozen=True, eq=False)

@@ -115,6 +115,7 @@ ROWS: dict[str, list[str]] = {
     "Squeeze": [row("y = Squeeze(x, a)", ints("a", 1), inputs="float[2,1,4] x")],
     "Unsqueeze": [row("y = Unsqueeze(x, a)", ints("a", 0, 3))],
     "Expand": [row("y = Expand(x, s)", ints("s", 2, 3, 4), inputs="float[3,1] x")],
+    "LRN": unary("LRN", "<size=3, bias=0.5, alpha=0.3>"),
     "DepthToSpace": [row("y = DepthToSpace<blocksize=2>(x)", inputs="float[1,8,3,3] x")],
     "SpaceToDepth": [row("y = SpaceToDepth<blocksize=2>(x)")],
     "Resize": [
