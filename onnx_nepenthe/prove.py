@@ -13,10 +13,11 @@ from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView, Tensor
 from onnx_nepenthe.proving import INTEGERS, TRANSFERS, Bounds, Call, constant_bounds, interval, stored, top
 
-__all__ = ["Bounds", "bounds_of", "describe", "prove_regimes"]
+__all__ = ["UNPROVED", "Bounds", "bounds_of", "describe", "prove_regimes"]
 FloatArray = npt.NDArray[np.float64]
 DEFAULT_DOMAINS = ("", "ai.onnx")
 UNPROVED = -1
+"""In place of a piece: none is certain."""
 KNOT_SLACK = 2.0**-20
 """Relative, so that a knot at 0 has none."""
 
