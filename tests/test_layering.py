@@ -23,11 +23,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         *("rectifiers", "proving", "emit"),
         *("measure", "prove", "linearise", "fit", "regions", "latency", "plan", "rewrite", "verify"),
+        *("costs", "trial", "options", "outcome"),
     ),
-    ("report", "pipeline"),
+    ("report", "pipeline", "inspection"),
     ("cli",),
 )
-# Where one entry takes what another makes (a reader returns a map, a stage reads the record of the stage before it), the
+# Where one entry takes what another makes (a reader returns a map, a stage reads the record of the one before it), the
 # two share a row. These edges and no others; together they form no cycle.
 WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
     {
@@ -41,6 +42,23 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("rewrite", "plan"),
         ("rewrite", "emit"),
         ("pipeline", "report"),
+        ("session", "graph"),
+        ("sources", "graph"),
+        ("costs", "latency"),
+        ("costs", "emit"),
+        ("costs", "plan"),
+        ("costs", "regions"),
+        ("trial", "costs"),
+        ("trial", "latency"),
+        ("trial", "plan"),
+        ("trial", "regions"),
+        ("trial", "rewrite"),
+        ("outcome", "latency"),
+        ("outcome", "linearise"),
+        ("outcome", "rectifiers"),
+        ("outcome", "rewrite"),
+        ("outcome", "verify"),
+        ("pipeline", "inspection"),
     }
 )
 # The torch half stands beside the rows.
