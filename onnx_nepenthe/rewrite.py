@@ -9,6 +9,7 @@ from typing import Any
 from onnx_nepenthe.emit import Target, emit
 from onnx_nepenthe.graph.edit import Editor
 from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.opview import OpView
 from onnx_nepenthe.plan import Region
 
 
@@ -40,7 +41,21 @@ def rewrite(model: Any, view: GraphView, regions: Sequence[Region]) -> Any:
                 source = editor.cast(source, dtype, hint=choice.value)
             new = emit(choice.form, source, Target(editor, dtype, choice.value))
             editor.replace(choice.value, new)
+    _store_constants(editor, view)
     return editor.finish()
+
+
+def _store_constants(editor: Editor, view: GraphView) -> None:
+    """Let computed constants be weights where an operator that stays, a subgraph or the caller needs them."""
+    for name in sorted(view.computed):
+        users = [view.ops[at] for at in view.consumers.get(name, ())]
+        tensor = view.tensors[name]
+        if tensor.constant is not None and (view.is_pinned(name) or any(not _is_computed(op, view) for op in users)):
+            editor.replace(name, editor.constant(name, tensor.constant, tensor.dtype))
+
+
+def _is_computed(op: OpView, view: GraphView) -> bool:
+    return all(name in view.computed for name in op.outputs if name)
 
 
 def journal(regions: Sequence[Region]) -> tuple[Rewrite, ...]:

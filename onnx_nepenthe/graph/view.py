@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
 from onnx_nepenthe.graph.constants import fold_constant
+from onnx_nepenthe.graph.folding import evaluate_constants
 from onnx_nepenthe.opview import OpView, Shape, Tensor
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class GraphView:
         opsets: domain → version.
         ir_version: the model's.
         overridable: weights that are inputs too since IR 4; a caller may feed them, so they are not constants.
+        computed: constants that operators of this graph compute, and that could stand in it as weights.
     """
 
     ops: tuple[OpView, ...]
@@ -44,6 +46,7 @@ class GraphView:
     opsets: Mapping[str, int]
     ir_version: int
     overridable: frozenset[str] = frozenset()
+    computed: frozenset[str] = frozenset()
 
     def is_pinned(self, name: str) -> bool:
         """Whether something other than an operator of this graph needs the value."""
@@ -70,6 +73,7 @@ def view_from_model(model: ir.Model) -> GraphView:
     ops: list[OpView] = []
     consumers: dict[str, list[int]] = {}
     captured: set[str] = set()
+    computed: set[str] = set()
     for node in _sorted_nodes(graph):
         view = _op(node, tensors, inferred.opset_imports)
         for operand in view.inputs:
@@ -77,7 +81,7 @@ def view_from_model(model: ir.Model) -> GraphView:
                 consumers.setdefault(operand.name, []).append(len(ops))
         captured |= _captures(node)
         ops.append(view)
-        constants = fold_constant(view)
+        constants = _constants(view, node, computed)
         for index, value in enumerate(node.outputs):
             if value.name:
                 constant = constants[index] if constants else None
@@ -93,6 +97,7 @@ def view_from_model(model: ir.Model) -> GraphView:
         opsets=dict(inferred.opset_imports),
         ir_version=inferred.ir_version,
         overridable=overridable,
+        computed=frozenset(computed),
     )
 
 
@@ -132,6 +137,18 @@ def _op(node: ir.Node, tensors: Mapping[str, Tensor], opsets: Mapping[str, int])
         name=node.name or "",
         has_subgraph=has_subgraph,
     )
+
+
+def _constants(view: OpView, node: ir.Node, computed: set[str]) -> tuple[npt.NDArray[Any], ...] | None:
+    """The outputs if they are constants; their names join `computed` if they, or what is moved, had to be computed."""
+    constants = fold_constant(view)
+    if constants is not None and not any(operand is not None and operand.name in computed for operand in view.inputs):
+        return constants
+    if constants is None:
+        constants = evaluate_constants(view, [_dtype(value) for value in node.outputs])
+    if constants is not None:
+        computed.update(name for name in view.outputs if name)
+    return constants
 
 
 def _attributes(node: ir.Node) -> tuple[dict[str, Any], bool]:

@@ -16,7 +16,7 @@ from tests.helpers.build import NUMPY, Array
 Feeds = Mapping[str, Array]
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """The oracle has no kernel for the model."""
 
 
@@ -29,7 +29,7 @@ def run_runtime(model: onnx.ModelProto, feeds: Feeds) -> list[Array]:
     """All outputs, by onnxruntime with its optimiser off.
 
     Raises:
-        Unsupported: a kernel is missing (Conv in float64, say).
+        UnsupportedError: a kernel is missing (Conv in float64, say).
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -38,7 +38,7 @@ def run_runtime(model: onnx.ModelProto, feeds: Feeds) -> list[Array]:
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
-        raise Unsupported(str(error)) from error
+        raise UnsupportedError(str(error)) from error
     results: list[Array] = session.run(None, dict(feeds))
     return results
 
@@ -99,6 +99,6 @@ def assert_same(new: onnx.ModelProto, old: onnx.ModelProto, feeds: Feeds, tolera
     assert_close(run_reference(new, feeds), run_reference(old, feeds), tolerance)
     try:
         wanted = run_runtime(old, feeds)
-    except Unsupported:
+    except UnsupportedError:
         return
     assert_close(run_runtime(new, feeds), wanted, tolerance)
