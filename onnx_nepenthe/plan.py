@@ -91,15 +91,23 @@ class _Planner:
     def _keep(self, value: Affine) -> float:
         direct = self.atlas.form(value.operands[0], value.name) if len(set(value.operands)) == 1 else None
         price = self.costs.keep(value, direct if isinstance(direct, Form) else None)
-        return price + sum(self._price(operand) for operand in set(value.operands))
+        return price + sum(self._price(operand) for operand in set(_needed(value)))
 
     def _price(self, name: str) -> float:
         return 0.0 if self.is_free(name) else self.best[name].price
 
 
+def _needed(value: Affine) -> tuple[str, ...]:
+    """What its operator takes as it is; more than it is read from where a value that nothing can change is added."""
+    others = (t.name for t in value.op.inputs if t is not None and t.constant is None and t.name not in value.operands)
+    return (*value.operands, *others)
+
+
 def _is_single(value: Affine) -> bool:
     """Whether its operator is already the one its form would be written as."""
     if value.rectifier or not isinstance(value.reading, Chain) or len(value.reading.steps) != 1:
+        return False
+    if set(_needed(value)) != set(value.operands):
         return False
     return value.op.op_type in ("Conv", "Gemm", "MatMul", "Add", "Mul")
 
@@ -123,7 +131,7 @@ def plan(atlas: Atlas, costs: CostModel) -> tuple[Region, ...]:
         seen.add(name)
         source = planner.best[name].source
         if source is None:
-            todo.extend(atlas.affine[name].operands)
+            todo.extend(_needed(atlas.affine[name]))
             continue
         form = atlas.form(source, name)
         if isinstance(form, Refused):
