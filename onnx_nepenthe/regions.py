@@ -155,12 +155,18 @@ def _step(form: Form, step: Step) -> Form | Refused:
             return forms.apply(form, step)
 
 
-def chart(view: GraphView, decisions: Mapping[str, Decision]) -> Atlas:
-    """Read every operator of `view`; rectifiers in `decisions` (by value name) are lines."""
+def chart(view: GraphView, decisions: Mapping[str, Decision], skip: frozenset[str] = frozenset()) -> Atlas:
+    """Read every operator of `view`.
+
+    Args:
+        view: the graph.
+        decisions: by value name, rectifiers that are lines.
+        skip: operator types not to read.
+    """
     atlas = Atlas(view)
     for op in view.ops:
         decision = next((decisions[name] for name in op.outputs if name in decisions), None)
-        reading = _from_decision(decision) if decision is not None else _read(_with_constants(op, atlas))
+        reading = _from_decision(decision) if decision is not None else _read(_with_constants(op, atlas), skip)
         if isinstance(reading, Refused):
             atlas.refusals.append(NodeRefusal(op.label, op.key, reading))
             continue
@@ -231,9 +237,9 @@ def _from_decision(decision: Decision) -> Chain:
     return Chain(0, (PerChannel(decision.axis, decision.slope, decision.intercept),))
 
 
-def _read(op: OpView) -> Reading | Refused | None:
+def _read(op: OpView, skip: frozenset[str]) -> Reading | Refused | None:
     reader = READERS.get(op.op_type)
-    if reader is None or op.domain not in ("", "ai.onnx") or op.has_subgraph:
+    if reader is None or op.op_type in skip or op.domain not in ("", "ai.onnx") or op.has_subgraph:
         return None
     return reader(op)
 

@@ -182,3 +182,11 @@ def _all_names(model: ir.Model) -> set[str]:
     for node in model.graph.all_nodes():
         names |= {name for name in (node.name, *(v.name for v in node.outputs)) if name}
     return names
+
+
+def freeze_initializers(model: ir.Model) -> ir.Model:
+    """A copy in which weights are no inputs, so that no caller can override them."""
+    copy = model.clone()
+    kept = [value for value in copy.graph.inputs if value.name not in copy.graph.initializers]
+    copy.graph.inputs[:] = kept
+    return copy

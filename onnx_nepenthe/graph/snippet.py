@@ -1,0 +1,43 @@
+"""Small models for timing: one form from scratch, or a part cut out of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from onnx_nepenthe.graph.serial import Model
+
+INPUT = "x"
+
+
+def blank(shape: Sequence[int], dtype: str, like: Model) -> Model:
+    """A model with one input `x` of this shape and ONNX type ("float"), no operators and no outputs."""
+    value = ir.val(INPUT, dtype=ir.DataType[dtype.upper()], shape=ir.Shape(shape))
+    version = like.opset_imports.get("", 1)
+    graph = ir.Graph([value], [], nodes=[], opset_imports={"": version}, name="snippet")
+    return ir.Model(graph, ir_version=like.ir_version)
+
+
+def cut(model: Model, inputs: Sequence[str], outputs: Sequence[str], shapes: Sequence[Sequence[int]]) -> Model:
+    """The part of `model` between `inputs` and `outputs`, with `inputs` of the given shapes.
+
+    Raises:
+        ValueError: `outputs` need more than `inputs` and constants.
+    """
+    copy = model.clone()
+    graph = ir.convenience.extract(copy.graph, list(inputs), list(outputs))
+    for value, shape in zip(graph.inputs, shapes, strict=True):
+        value.shape = ir.Shape(shape)
+    for value in graph.outputs:
+        value.shape = None
+    graph.opset_imports.update(model.opset_imports)
+    return ir.Model(graph, ir_version=model.ir_version, functions=list(copy.functions.values()))
+
+
+def with_outputs(model: Model, names: Sequence[str]) -> Model:
+    """A copy of `model` that gives these values, in this order, instead of its outputs."""
+    copy = model.clone()
+    values = ir.convenience.create_value_mapping(copy.graph)
+    copy.graph.outputs[:] = [values[name] for name in names]
+    return copy

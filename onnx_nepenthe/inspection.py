@@ -1,0 +1,141 @@
+"""The first half of the pipeline: read, prove, measure, decide."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_nepenthe.errors import Refused, UnsupportedError
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.graph.stats import model_size
+from onnx_nepenthe.graph.view import GraphView, view_from_model
+from onnx_nepenthe.linearise import Linearised, linearise
+from onnx_nepenthe.measure import Measurement, measure
+from onnx_nepenthe.options import Options
+from onnx_nepenthe.outcome import Inspection, RectifierRow, Refusal, Side
+from onnx_nepenthe.prove import bounds_of, describe, prove_regimes
+from onnx_nepenthe.rectifiers import Rectifier, RefusedRectifier, find_rectifiers
+from onnx_nepenthe.session import environment, open_session
+from onnx_nepenthe.sources import Source, open_source
+
+LOG = logging.getLogger(__name__)
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that is known about a model before anything is planned.
+
+    Attributes:
+        model, view: the model and how it reads.
+        rectifiers, refused: its rectifiers.
+        source: the data, None without.
+        measurement: counts on the calibration part, None without data.
+        linearised: the decisions.
+    """
+
+    model: Model
+    view: GraphView
+    rectifiers: tuple[Rectifier, ...]
+    refused: tuple[RefusedRectifier, ...]
+    source: Source | None
+    measurement: Measurement | None
+    linearised: Linearised
+
+
+def find(model: Model, options: Options) -> Findings:
+    """Read `model` and decide its rectifiers.
+
+    Raises:
+        UnsupportedError: there are data and onnxruntime cannot run the model.
+        UnreadableError, UsageError: from the data.
+    """
+    options.progress("reading", 0, None)
+    view = view_from_model(model)
+    found, refused = find_rectifiers(view)
+    rectifiers = tuple(r for r in found if r.op not in options.skip)
+    source = _open(model, options)
+    proofs = prove(view, rectifiers, options.input_ranges)
+    measurement = None if source is None else _measure(model, rectifiers, source, options)
+    counts = {} if measurement is None or options.proved_only else measurement.counts
+    linearised = linearise(rectifiers, proofs, counts)
+    return Findings(model, view, rectifiers, refused, source, measurement, linearised)
+
+
+def _open(model: Model, options: Options) -> Source | None:
+    if options.data is None:
+        return None
+    ports = open_session(model, replace(options.config, optimise=False)).inputs
+    return open_source(options.data, ports, replace(options.source, seed=options.seed))
+
+
+def _measure(model: Model, rectifiers: tuple[Rectifier, ...], source: Source, options: Options) -> Measurement:
+    total = source.count()
+    return measure(
+        model,
+        rectifiers,
+        source,
+        config=options.config,
+        batch=options.batch,
+        limit=options.limit,
+        part="calibration",
+        progress=lambda done: options.progress("measuring", done, total),
+    )
+
+
+def prove(
+    view: GraphView, rectifiers: tuple[Rectifier, ...], ranges: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[IntArray, str]]:
+    """Per rectifier the proved piece of each channel (-1 for none) and the argument."""
+    bounds = bounds_of(view, ranges)
+    proofs: dict[str, tuple[IntArray, str]] = {}
+    for rectifier in rectifiers:
+        known = bounds.get(rectifier.operand)
+        if known is None:
+            continue
+        if rectifier.channels is None or rectifier.axis is None:
+            pieces = prove_regimes(rectifier.activation, known.hull(), 1, rectifier.axis or 0)
+        else:
+            pieces = prove_regimes(rectifier.activation, known, rectifier.channels, rectifier.axis)
+        proofs[rectifier.key] = (pieces, describe(known))
+    return proofs
+
+
+def report(findings: Findings, name: str, options: Options, removed: frozenset[str] = frozenset()) -> Inspection:
+    """The record of `findings`."""
+    counts = {} if findings.measurement is None else findings.measurement.counts
+    linearised = findings.linearised
+    rows = []
+    for rectifier in findings.rectifiers:
+        key = rectifier.key
+        decision = linearised.decisions[key] if key in linearised.decisions else linearised.undecided[key]
+        rows.append(RectifierRow(rectifier, counts.get(key), decision, key in removed))
+    refusals = tuple(Refusal.of(r.label, "rectifier", r.refused) for r in findings.refused)
+    return Inspection(
+        name=name,
+        rows=tuple(rows),
+        refusals=refusals,
+        side=side_of(findings.view),
+        samples=0 if findings.measurement is None else findings.measurement.samples,
+        notes=() if findings.measurement is None else findings.measurement.notes,
+        environment=environment(options.config),
+    )
+
+
+def side_of(view: GraphView, dims: Mapping[str, int] | None = None) -> Side:
+    """Size and number of rectifiers of a graph; symbolic sizes as `affine.cost` assumes them."""
+    found, refused = find_rectifiers(view)
+    return Side(model_size(view, dims), len(found) + len(refused))
+
+
+def why_not_runnable(model: Model, options: Options) -> Refused | None:
+    """onnxruntime's reason, in one line, when it cannot run the model."""
+    try:
+        open_session(model, options.config)
+    except UnsupportedError as error:
+        return Refused(str(error), "install what is named, or use --latency macs")
+    return None

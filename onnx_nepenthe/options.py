@@ -1,0 +1,58 @@
+"""How a run is done: one frozen record for the command line and the Python interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from onnx_nepenthe.session import SessionConfig
+from onnx_nepenthe.sources import SourceOptions
+
+LatencyMode = Literal["measured", "macs", "off"]
+Progress = Callable[[str, int, int | None], None]
+"""Told (stage, steps done, steps in all or None)."""
+
+
+def no_progress(stage: str, done: int, total: int | None) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of `inspect` and `collapse`.
+
+    Attributes:
+        data: what `sources.open_source` takes; None to do without.
+        source: how data are read.
+        input_ranges: input → (low, high) that callers promise.
+        proved_only: use no decision that rests on data.
+        latency: how candidates are priced.
+        config: provider and threads.
+        batch: samples per run of the measurement.
+        latency_batch: samples per run when latency is measured (models with a dynamic batch).
+        seed: of everything random.
+        limit: calibration samples at most.
+        verify_limit: verification samples at most.
+        skip: rules not to apply, by name.
+        freeze_initializers: take weights that are also graph inputs for constants.
+        cache: folder of the latency cache; None for no cache.
+        progress: told how far a stage is.
+    """
+
+    data: object = None
+    source: SourceOptions = field(default_factory=SourceOptions)
+    input_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    proved_only: bool = False
+    latency: LatencyMode = "measured"
+    config: SessionConfig = field(default_factory=SessionConfig)
+    batch: int = 32
+    latency_batch: int = 1
+    seed: int = 0
+    limit: int | None = None
+    verify_limit: int | None = 512
+    skip: frozenset[str] = frozenset()
+    freeze_initializers: bool = False
+    cache: Path | None = None
+    progress: Progress = no_progress

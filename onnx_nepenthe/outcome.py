@@ -1,0 +1,120 @@
+"""The record of one run: what was found, decided, done and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from onnx_nepenthe.errors import Refused
+from onnx_nepenthe.graph.stats import ModelSize
+from onnx_nepenthe.latency import Comparison
+from onnx_nepenthe.linearise import Decision, Undecided
+from onnx_nepenthe.rectifiers import Rectifier
+from onnx_nepenthe.regimes import RegimeCounts
+from onnx_nepenthe.rewrite import Rewrite
+from onnx_nepenthe.verify import Verdict
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something left as it is.
+
+    Attributes:
+        where: label of the operator or region.
+        stage: "rectifier", "reader", "composition", "latency", "verification" or "model".
+        reason: why.
+        lift: what would change it ("" when nothing).
+    """
+
+    where: str
+    stage: str
+    reason: str
+    lift: str = ""
+
+    @classmethod
+    def of(cls, where: str, stage: str, refused: Refused) -> Refusal:
+        """From a stage's own refusal."""
+        return cls(where, stage, refused.reason, refused.lift)
+
+
+@dataclass(frozen=True, eq=False)
+class RectifierRow:
+    """One rectifier for the report.
+
+    Attributes:
+        rectifier: which one.
+        counts: what was seen; None without data.
+        found: the decision, or why there is none.
+        removed: whether it is gone from the result.
+    """
+
+    rectifier: Rectifier
+    counts: RegimeCounts | None
+    found: Decision | Undecided
+    removed: bool = False
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model's size; `rectifiers` counts what a rectifier finder sees in it."""
+
+    size: ModelSize
+    rectifiers: int
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """What `inspect` reports.
+
+    Attributes:
+        name: of the model.
+        rows: rectifiers in graph order.
+        refusals: what could not be read.
+        side: size of the model.
+        samples: calibration samples measured; 0 without data.
+        notes: from measuring and reading.
+        environment: versions and machine.
+    """
+
+    name: str
+    rows: tuple[RectifierRow, ...]
+    refusals: tuple[Refusal, ...]
+    side: Side
+    samples: int = 0
+    notes: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What `collapse` reports.
+
+    Attributes:
+        inspection: of the input.
+        model: the new model (onnx_ir), None when nothing could be collapsed: then the input is the result.
+        after: size of the result.
+        rewrites: what was done, in order.
+        speedups: region → its own speed-up, where regions were timed.
+        refusals: everything left as it is, in graph order.
+        latency: input against result; None when latency was not measured.
+        verdict: None when the result is the input.
+        options: how it was run, JSON-able.
+        message: the last line for the user.
+    """
+
+    inspection: Inspection
+    model: Any
+    after: Side
+    rewrites: tuple[Rewrite, ...]
+    speedups: Mapping[str, float]
+    refusals: tuple[Refusal, ...]
+    latency: Comparison | None
+    verdict: Verdict | None
+    options: Mapping[str, Any]
+    message: str
+
+    @property
+    def is_collapsed(self) -> bool:
+        """Whether there is a new model."""
+        return self.model is not None

@@ -1,0 +1,206 @@
+"""Time what was planned against what is there: region by region, then the whole model."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_nepenthe.affine.cost import concrete
+from onnx_nepenthe.costs import FUSED, form_signature, op_signature, random_input
+from onnx_nepenthe.errors import UnsupportedError
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.graph.snippet import cut, with_outputs
+from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.latency import Comparison, compare
+from onnx_nepenthe.opview import Tensor
+from onnx_nepenthe.plan import Region
+from onnx_nepenthe.regions import Atlas
+from onnx_nepenthe.rewrite import rewrite
+from onnx_nepenthe.session import SessionConfig, open_session
+
+LOG = logging.getLogger(__name__)
+Feeds = Mapping[str, npt.NDArray[np.generic]]
+REGION_BUDGET_S = 0.6
+MODEL_BUDGET_S = 8.0
+
+
+@dataclass(frozen=True)
+class RegionTrial:
+    """A region's part of the model as it was against as planned.
+
+    Attributes:
+        region: which one.
+        comparison: None when it could not be timed.
+        accepted: not slower, and faster or smaller.
+    """
+
+    region: Region
+    comparison: Comparison | None
+    accepted: bool
+
+
+def run_sizes(model: Model, view: GraphView, feeds: Feeds, config: SessionConfig) -> dict[str, int]:
+    """Sizes of symbolic axes in one run on `feeds`; empty when the model cannot be run."""
+    names: dict[str, str] = {}
+    dims: dict[str, int] = {}
+    for name in view.inputs:
+        if name in feeds:
+            _bind(view.tensors[name], feeds[name].shape, dims)
+    for tensor in view.tensors.values():
+        for size in tensor.shape or ():
+            if isinstance(size, str) and size not in dims and tensor.dtype in ("float", "float16", "double"):
+                names.setdefault(size, tensor.name)
+    wanted = list(dict.fromkeys(names.values()))
+    if not wanted:
+        return dims
+    try:
+        results = open_session(with_outputs(model, wanted), config).run(feeds)
+    except (UnsupportedError, ValueError, KeyError):
+        LOG.warning("sizes that are known only at run time could not be found out")
+        return dims
+    for name, result in zip(wanted, results, strict=True):
+        _bind(view.tensors[name], result.shape, dims)
+    return dims
+
+
+def _bind(tensor: Tensor, shape: tuple[int, ...], dims: dict[str, int]) -> None:
+    for symbol, size in zip(tensor.shape or (), shape, strict=False):
+        if isinstance(symbol, str):
+            dims.setdefault(symbol, size)
+
+
+def try_regions(
+    model: Model,
+    atlas: Atlas,
+    regions: Iterable[Region],
+    *,
+    dims: Mapping[str, int],
+    config: SessionConfig,
+    rng: np.random.Generator,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[RegionTrial, ...]:
+    """Time every region by itself; equal ones (same operators and shapes) once."""
+    known: dict[str, Comparison | None] = {}
+    trials: list[RegionTrial] = []
+    for count, region in enumerate(regions, start=1):
+        key = _key(atlas, region, dims)
+        if key not in known:
+            known[key] = _time_region(model, atlas, region, dims, config, rng)
+        comparison = known[key]
+        accepted = comparison is None or not comparison.is_slower
+        trials.append(RegionTrial(region, comparison, accepted))
+        if progress is not None:
+            progress(count)
+    return tuple(trials)
+
+
+def _key(atlas: Atlas, region: Region, dims: Mapping[str, int]) -> str:
+    parts: list[object] = []
+    for choice in region.choices:
+        shape = concrete(choice.form.source, dims)
+        between = [op_signature(atlas.affine[name].op, dims) for name in path(atlas, choice.source, choice.value)]
+        parts.append([form_signature(choice.form), shape, between])
+    return json.dumps(parts)
+
+
+def path(atlas: Atlas, source: str, name: str) -> list[str]:
+    """The affine values between `source` and `name`, `name` included, sorted as in the graph."""
+    seen: set[str] = set()
+    todo = [name]
+    while todo:
+        current = todo.pop()
+        if current != source and current not in seen:
+            seen.add(current)
+            todo.extend(atlas.affine[current].operands)
+    return [value for value in atlas.affine if value in seen] if len(seen) > 1 else list(seen)
+
+
+def _time_region(
+    model: Model,
+    atlas: Atlas,
+    region: Region,
+    dims: Mapping[str, int],
+    config: SessionConfig,
+    rng: np.random.Generator,
+) -> Comparison | None:
+    made = {choice.value for choice in region.choices}
+    inputs = list(dict.fromkeys(c.source for c in region.choices if c.source not in made))
+    ends = [c.value for c in region.choices if c.value not in {other.source for other in region.choices}]
+    view = atlas.view
+    outputs = [_with_fused(view, name) for name in ends]
+    shapes = [concrete(view.tensors[name].shape or (), dims) for name in inputs]
+    feeds = {name: random_input(shape, view.tensors[name].dtype) for name, shape in zip(inputs, shapes, strict=True)}
+    try:
+        before = cut(model, inputs, outputs, shapes)
+        after = rewrite(before, view, [region])
+        sessions = [open_session(part, config) for part in (before, after, before)]
+        return compare(
+            sessions[0],
+            sessions[1],
+            feeds,
+            rng=rng,
+            control=sessions[2],
+            budget_s=REGION_BUDGET_S,
+            threads=config.threads,
+        )
+    except (UnsupportedError, ValueError, KeyError) as error:
+        LOG.info("region %s cannot be timed by itself: %s", region.name, error)
+        return None
+
+
+def _with_fused(view: GraphView, name: str) -> str:
+    users = view.consumers.get(name, ())
+    if len(users) == 1 and not view.is_pinned(name) and view.ops[users[0]].op_type in FUSED:
+        return view.ops[users[0]].outputs[0]
+    return name
+
+
+def compare_models(
+    before: Model,
+    after: Model,
+    feeds: Feeds,
+    config: SessionConfig,
+    rng: np.random.Generator,
+    budget_s: float = MODEL_BUDGET_S,
+) -> Comparison:
+    """Whole models against each other, with a second session of `before` as control.
+
+    Raises:
+        UnsupportedError: one of them cannot be run.
+    """
+    sessions = [open_session(model, config) for model in (before, after, before)]
+    return compare(
+        sessions[0], sessions[1], feeds, rng=rng, control=sessions[2], budget_s=budget_s, threads=config.threads
+    )
+
+
+def settle(
+    model: Model,
+    view: GraphView,
+    trials: Sequence[RegionTrial],
+    timed: Callable[[Model], Comparison],
+) -> tuple[tuple[Region, ...], Model | None, Comparison | None]:
+    """The regions that make the whole model not slower: all accepted ones, or fewer.
+
+    While the whole is slower than its input, the half of the regions that gained least is put back.
+
+    Returns:
+        The regions kept, the model with them, and its comparison with the input; (), None, None when none is left.
+    """
+    kept = [trial for trial in trials if trial.accepted]
+    while kept:
+        regions = tuple(trial.region for trial in kept)
+        candidate = rewrite(model, view, regions)
+        comparison = timed(candidate)
+        if not comparison.is_slower:
+            return regions, candidate, comparison
+        LOG.info("the whole model is slower (%.3fx); putting back the weaker half", comparison.speedup)
+        ranked = sorted(kept, key=lambda trial: trial.comparison.speedup if trial.comparison else 1.0, reverse=True)
+        best = {trial.region.name for trial in ranked[: len(kept) // 2]}
+        kept = [trial for trial in kept if trial.region.name in best]
+    return (), None, None
