@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
-from onnx_nepenthe.affine.convs import align_convs, regroup
+from onnx_nepenthe.affine.convs import LARGEST_WEIGHT, align_convs, regroup
 from onnx_nepenthe.affine.maps import (
     AffineMap,
     Conv,
@@ -23,6 +24,7 @@ from onnx_nepenthe.errors import Refused
 Sizes = tuple[int | None, ...]
 UNKNOWN = Refused("the number of channels is not known")
 AXES = Refused("the branches act along different axes")
+TOO_LARGE = Refused("one matrix in place of them would be too large to be worth computing")
 
 
 def add(maps: Sequence[AffineMap], channels: int | None, sizes: Sizes) -> AffineMap | Refused:
@@ -53,23 +55,22 @@ def add(maps: Sequence[AffineMap], channels: int | None, sizes: Sizes) -> Affine
             return _add_convs([m for m in alike if isinstance(m, Conv)])
 
 
-def stack(maps: Sequence[AffineMap], channels: int | None, sizes: Sizes) -> AffineMap | Refused:
-    """x ↦ the maps of x behind each other on the channel axis, as one map; arguments as in `add`."""
+def stack(maps: Sequence[AffineMap], axis: int, channels: int | None, sizes: Sizes) -> AffineMap | Refused:
+    """x ↦ the maps of x behind each other along `axis`, as one map; other arguments as in `add`."""
     if channels is None:
         return UNKNOWN
+    if _is_too_large(sum(_out(m, channels) or 0 for m in maps), channels, maps):
+        return TOO_LARGE
+    if any((m.axis if isinstance(m, PerChannel | Dense) else 1) not in (None, axis) for m in maps):
+        return AXES
     if all(isinstance(m, PerChannel | Dense) for m in maps):
-        axis = _axis(maps)
-        if axis is None:
-            return AXES
         rows = [_dense(m, axis, channels) for m in maps]
-        if any(isinstance(m, PerChannel | Dense) and m.axis not in (None, axis) for m in maps):
-            return AXES
         return Dense(axis, np.concatenate([m.weight for m in rows]), np.concatenate([m.bias for m in rows]))
     alike = _alike(maps, channels, sizes)
     if isinstance(alike, Refused):
         return alike
     if isinstance(alike[0], SpatialMean):
-        then = stack([_dense(m.then, 1, channels) for m in alike if isinstance(m, SpatialMean)], channels, ())
+        then = stack([_dense(m.then, 1, channels) for m in alike if isinstance(m, SpatialMean)], 1, channels, ())
         return SpatialMean(then) if isinstance(then, Dense) else _refusal(then)
     convs = [m for m in alike if isinstance(m, Conv)]
     return replace(
@@ -94,20 +95,37 @@ def select(m: AffineMap, axis: int, start: int, stop: int, channels: int | None)
         case PerChannel():
             if channels is None or m.axis not in (None, axis):
                 return UNKNOWN if channels is None else AXES
-            return select(dense_from_per_channel(m, axis, channels), axis, start, stop, channels)
+            if _is_too_large(stop - start, channels):
+                return TOO_LARGE
+            return _rows(m, axis, start, stop, channels)
         case Dense():
             if m.axis != axis:
                 return AXES
             return Dense(axis, m.weight[start:stop], m.bias[start:stop])
         case SpatialMean():
-            then = select(m.then, axis, start, stop, channels)
+            then = select(m.then, axis, start, stop, channels) if axis == 1 else AXES
             return SpatialMean(then) if isinstance(then, Dense) else _refusal(then)
         case Conv():
             if axis != 1:
                 return AXES
+            if _is_too_large(len(m.bias), m.in_channels, [m]):
+                return TOO_LARGE
             border = None if m.border is None else m.border[start:stop]
             weight = regroup(m, 1)[start:stop]
             return replace(m, weight=weight, bias=m.bias[start:stop], border=border, groups=1)
+
+
+def _rows(m: PerChannel, axis: int, start: int, stop: int, channels: int) -> Dense:
+    """Rows start … stop - 1 of the diagonal matrix of `m`, without the others."""
+    weight = np.zeros((stop - start, channels))
+    scale, offset = np.broadcast_to(m.scale, (channels,)), np.broadcast_to(m.offset, (channels,))
+    weight[np.arange(stop - start), np.arange(start, stop)] = scale[start:stop]
+    return Dense(axis, weight, offset[start:stop].copy())
+
+
+def _is_too_large(out: int, channels: int, maps: Sequence[AffineMap] = ()) -> bool:
+    taps = max((prod(m.kernel) for m in maps if isinstance(m, Conv)), default=1)
+    return out * channels * taps > LARGEST_WEIGHT
 
 
 def _add_convs(convs: list[Conv]) -> Conv:

@@ -41,7 +41,7 @@ def compose(second: AffineMap, first: AffineMap) -> AffineMap | Refused:
         case SpatialMean(), PerChannel() | Dense():
             return _mean_after(second, first)
         case PerChannel() | Dense(), SpatialMean():
-            then = _pointwise(second, first.then)
+            then = AXES if second.axis not in (None, 1) else _pointwise(second, first.then)
             return then if isinstance(then, Refused) else SpatialMean(then)
         case Conv(), SpatialMean():
             return _conv_after_mean(second, first)

@@ -50,11 +50,9 @@ def compose_convs(second: Conv, first: Conv) -> Conv | Refused:
     out, inputs = second.weight.shape[0], first.in_channels // groups
     if out * inputs * prod(grid.kernel) > LARGEST_WEIGHT:
         return Refused("the merged weight would be too large to be worth computing")
-    w2, w1 = regroup(second, groups), regroup(first, groups)
-    weight = _spread(w2, w1, groups, grid)
-    bias, border = _constants(second, first, w2, groups, grid)
+    bias, border = _constants(second, first, grid)
     merged = Conv(
-        weight=weight,
+        weight=_weight(second, first, groups, grid),
         bias=bias,
         strides=tuple(a * b for a, b in zip(first.strides, second.strides, strict=True)),
         dilations=grid.dilations,
@@ -105,16 +103,29 @@ def _pads(first: Ints, strides: Ints, second: Ints) -> Ints:
     return tuple(p1 + s1 * p2 for p1, s1, p2 in zip(first, strides, second, strict=True))
 
 
-def _spread(w2: FloatArray, w1: FloatArray, groups: int, grid: _Grid) -> FloatArray:
-    """(out, in / groups, *grid.kernel) from w2 (out, mid / groups, *k2) and w1 (mid, in / groups, *k1)."""
+def _weight(second: Conv, first: Conv, groups: int, grid: _Grid) -> FloatArray:
+    """(out, in / groups, *grid.kernel); the one of the two with more groups is never made dense."""
+    if first.groups == groups or second.groups > groups:
+        return _spread(second.weight, second.groups, regroup(first, groups), grid)
+    parts, inside = first.groups, first.groups // groups
+    out = second.weight.shape[0]
+    columns = second.weight.reshape(groups, out // groups, inside, -1, *second.kernel).swapaxes(1, 2)
+    columns = columns.reshape(parts * (out // groups), -1, *second.kernel)
+    merged = _spread(columns, parts, first.weight, grid)
+    merged = merged.reshape(groups, inside, out // groups, -1, *grid.kernel).swapaxes(1, 2)
+    return merged.reshape(out, -1, *grid.kernel)
+
+
+def _spread(w2: FloatArray, groups: int, w1: FloatArray, grid: _Grid) -> FloatArray:
+    """(out, in, *grid.kernel) from w2 (out, mid / groups, *k2) and w1 (mid, in, *k1)."""
     out, inputs = w2.shape[0], w1.shape[1]
     blocks2 = w2.reshape(groups, out // groups, *w2.shape[1:])
     blocks1 = w1.reshape(groups, w1.shape[0] // groups, -1)
-    merged = np.zeros((groups, out // groups, inputs, *grid.kernel))
+    merged = np.zeros((out, inputs, *grid.kernel))
     for tap in np.ndindex(*w2.shape[2:]):
         part = blocks2[behind(tap)] @ blocks1
-        merged[behind(_window(tap, w1.shape[2:], grid))] += part.reshape(groups, out // groups, inputs, *w1.shape[2:])
-    return merged.reshape(out, inputs, *grid.kernel)
+        merged[behind(_window(tap, w1.shape[2:], grid))] += part.reshape(out, inputs, *w1.shape[2:])
+    return merged
 
 
 def _window(tap: Ints, kernel1: Ints, grid: _Grid) -> tuple[slice, ...]:
@@ -122,14 +133,11 @@ def _window(tap: Ints, kernel1: Ints, grid: _Grid) -> tuple[slice, ...]:
     return tuple(slice(t * s2, t * s2 + (k - 1) * s1 + 1, s1) for t, s2, k, s1 in steps)
 
 
-def _constants(
-    second: Conv, first: Conv, w2: FloatArray, groups: int, grid: _Grid
-) -> tuple[FloatArray, FloatArray | None]:
+def _constants(second: Conv, first: Conv, grid: _Grid) -> tuple[FloatArray, FloatArray | None]:
     """Bias (out,) and border (out, *grid.kernel) of the merged convolution."""
     out = second.weight.shape[0]
-    first_bias = first.bias.reshape(groups, -1, 1)
-    blocks = w2.reshape(groups, out // groups, *w2.shape[1:])
-    seen = np.einsum("gom...,gm->go...", blocks, first_bias[..., 0]).reshape(out, *second.kernel)
+    blocks = second.weight.reshape(second.groups, out // second.groups, *second.weight.shape[1:])
+    seen = np.einsum("gom...,gm->go...", blocks, first.bias.reshape(second.groups, -1)).reshape(out, *second.kernel)
     if second.border is not None:
         seen = seen + second.border
     bias, border = second.bias, np.zeros((out, *grid.kernel))
@@ -141,7 +149,7 @@ def _constants(
             at = zip(tap, grid.second_steps, own, grid.first_steps, strict=True)
             border[behind(t * s2 + u * s1 for t, s2, u, s1 in at)] += seen[behind(tap)]
     if first.border is not None:
-        border += _spread(regroup(second, 1), first.border[:, None], 1, grid)[:, 0]
+        border += _spread(second.weight, second.groups, first.border[:, None], grid)[:, 0]
     return bias, border if border.any() else None
 
 

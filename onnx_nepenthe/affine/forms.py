@@ -163,10 +163,12 @@ def stack(forms: Sequence[Form], axis: int) -> Form | Refused:
     first = forms[0]
     if any(form.view != first.view for form in forms):
         return Refused("the concatenated values are reshaped differently")
-    channel = _channel_axis([form.core for form in forms])
-    if first.view[axis] != (channel,):
-        return Refused("a concatenation along an axis that is not the channels")
-    core = combine.stack([form.core for form in forms], _channels(forms), _sizes(first.source))
+    if len(first.view[axis]) != 1:
+        return Refused("a concatenation along merged axes")
+    (channel,) = first.view[axis]
+    size = first.source[channel]
+    known = size if isinstance(size, int) else None
+    core = combine.stack([form.core for form in forms], channel, known, _sizes(first.source))
     if isinstance(core, Refused):
         return core
     sizes = [form.shape[channel] for form in forms]
