@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from onnx_nepenthe.emit import Target, emit
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.edit import Editor
 from onnx_nepenthe.graph.serial import Model
-from onnx_nepenthe.graph.snippet import INPUT, blank, cut
+from onnx_nepenthe.graph.snippet import INPUT, Entrance, blank, cut
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.latency import OperatorTable
 from onnx_nepenthe.opview import OpView, Tensor
@@ -101,11 +101,15 @@ class MeasuredCosts:
 
     def _cut(self, value: Affine, operands: list[Tensor], after: OpView | None) -> Any:
         names = list(dict.fromkeys(operand.name for operand in operands))
-        shapes = [concrete(self.view.tensors[name].shape or (), self.dims) for name in names]
+        inputs = entrances(self.view, names, self.dims)
         outputs = [after.outputs[0]] if after is not None else [name for name in value.op.outputs if name]
-        model = cut(self.model, names, outputs, shapes)
-        feeds = {n: random_input(s, self.view.tensors[n].dtype) for n, s in zip(names, shapes, strict=True)}
-        return model, feeds
+        return cut(self.model, inputs, outputs), {e.name: random_input(e.shape, e.dtype) for e in inputs}
+
+
+def entrances(view: GraphView, names: Sequence[str], dims: Mapping[str, int]) -> list[Entrance]:
+    """The values as inputs of a part of the model."""
+    tensors = [view.tensors[name] for name in names]
+    return [Entrance(t.name, concrete(t.shape or (), dims), t.dtype or "float") for t in tensors]
 
 
 def _macs_upstream(op: OpView, form: Form, dims: Mapping[str, int]) -> list[int]:

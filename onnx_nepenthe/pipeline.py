@@ -156,8 +156,7 @@ def _timed(
     speedups = {t.region.name: t.comparison.speedup for t in trials if t.comparison is not None}
     for trial in trials:
         if trial.region.name not in names:
-            ratio = f" ({speedups[trial.region.name]:.2f}x)" if trial.region.name in speedups else ""
-            reason = f"slower on this provider than what it replaces{ratio}"
+            reason = trial.refusal or "put back, as the whole model was not faster with it"
             refusals.append(Refusal(trial.region.name, "latency", reason, "--latency off takes it all the same"))
     return _Candidate(kept, new, comparison, speedups, tuple(refusals), atlas)
 

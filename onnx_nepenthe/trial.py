@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.affine.cost import concrete
-from onnx_nepenthe.costs import FUSED, form_signature, op_signature, random_input
+from onnx_nepenthe.costs import FUSED, entrances, form_signature, op_signature, random_input
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import cut, with_outputs
-from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.graph.stats import ModelSize, model_size
+from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.latency import Comparison, compare
 from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.plan import Region
@@ -26,7 +27,7 @@ from onnx_nepenthe.session import SessionConfig, open_session
 LOG = logging.getLogger(__name__)
 Feeds = Mapping[str, npt.NDArray[np.generic]]
 REGION_BUDGET_S = 0.6
-MODEL_BUDGET_S = 8.0
+MODEL_BUDGET_S = 6.0
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,22 @@ class RegionTrial:
     Attributes:
         region: which one.
         comparison: None when it could not be timed.
-        accepted: not slower, and faster or smaller.
+        is_smaller: no more bytes of weights and no more operators than before, and fewer of one of them.
     """
 
     region: Region
     comparison: Comparison | None
-    accepted: bool
+    is_smaller: bool
+
+    @property
+    def refusal(self) -> str:
+        """Why the region is left as it is; "" when it is taken: faster, or as fast and smaller."""
+        if self.comparison is None or self.comparison.is_faster or (self.is_smaller and not self.comparison.is_slower):
+            return ""
+        ratio = f"{self.comparison.speedup:.2f}x"
+        if self.comparison.is_slower:
+            return f"slower on this provider than what it replaces ({ratio})"
+        return f"no faster on this provider ({ratio}), and not smaller"
 
 
 def run_sizes(model: Model, view: GraphView, feeds: Feeds, config: SessionConfig) -> dict[str, int]:
@@ -85,15 +96,13 @@ def try_regions(
     progress: Callable[[int], None] | None = None,
 ) -> tuple[RegionTrial, ...]:
     """Time every region by itself; equal ones (same operators and shapes) once."""
-    known: dict[str, Comparison | None] = {}
+    known: dict[str, tuple[Comparison | None, bool]] = {}
     trials: list[RegionTrial] = []
     for count, region in enumerate(regions, start=1):
         key = _key(atlas, region, dims)
         if key not in known:
             known[key] = _time_region(model, atlas, region, dims, config, rng)
-        comparison = known[key]
-        accepted = comparison is None or not comparison.is_slower
-        trials.append(RegionTrial(region, comparison, accepted))
+        trials.append(RegionTrial(region, *known[key]))
         if progress is not None:
             progress(count)
     return tuple(trials)
@@ -127,19 +136,20 @@ def _time_region(
     dims: Mapping[str, int],
     config: SessionConfig,
     rng: np.random.Generator,
-) -> Comparison | None:
+) -> tuple[Comparison | None, bool]:
     made = {choice.value for choice in region.choices}
     inputs = list(dict.fromkeys(c.source for c in region.choices if c.source not in made))
     ends = [c.value for c in region.choices if c.value not in {other.source for other in region.choices}]
     view = atlas.view
     outputs = [_with_fused(view, name) for name in ends]
-    shapes = [concrete(view.tensors[name].shape or (), dims) for name in inputs]
-    feeds = {name: random_input(shape, view.tensors[name].dtype) for name, shape in zip(inputs, shapes, strict=True)}
+    entered = entrances(view, inputs, dims)
+    feeds = {entrance.name: random_input(entrance.shape, entrance.dtype) for entrance in entered}
     try:
-        before = cut(model, inputs, outputs, shapes)
+        before = cut(model, entered, outputs)
         after = rewrite(before, view, [region])
         sessions = [open_session(part, config) for part in (before, after, before)]
-        return compare(
+        smaller = _is_smaller(model_size(view_from_model(before)), model_size(view_from_model(after)))
+        comparison = compare(
             sessions[0],
             sessions[1],
             feeds,
@@ -148,9 +158,16 @@ def _time_region(
             budget_s=REGION_BUDGET_S,
             threads=config.threads,
         )
+        return comparison, smaller
     except (UnsupportedError, ValueError, KeyError) as error:
         LOG.info("region %s cannot be timed by itself: %s", region.name, error)
-        return None
+        return None, False
+
+
+def _is_smaller(before: ModelSize, after: ModelSize) -> bool:
+    if after.weight_bytes > before.weight_bytes or after.nodes > before.nodes:
+        return False
+    return (after.weight_bytes, after.nodes) != (before.weight_bytes, before.nodes)
 
 
 def _with_fused(view: GraphView, name: str) -> str:
@@ -187,16 +204,18 @@ def settle(
 ) -> tuple[tuple[Region, ...], Model | None, Comparison | None]:
     """The regions that make the whole model not slower: all accepted ones, or fewer.
 
-    While the whole is slower than its input, the half of the regions that gained least is put back.
+    While the whole is slower than its input, twice in a row, the half of the regions that gained least is put back.
 
     Returns:
         The regions kept, the model with them, and its comparison with the input; (), None, None when none is left.
     """
-    kept = [trial for trial in trials if trial.accepted]
+    kept = [trial for trial in trials if not trial.refusal]
     while kept:
         regions = tuple(trial.region for trial in kept)
         candidate = rewrite(model, view, regions)
         comparison = timed(candidate)
+        if comparison.is_slower:
+            comparison = timed(candidate)
         if not comparison.is_slower:
             return regions, candidate, comparison
         LOG.info("the whole model is slower (%.3fx); putting back the weaker half", comparison.speedup)

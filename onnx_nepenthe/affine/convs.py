@@ -23,6 +23,8 @@ from onnx_nepenthe.errors import Refused
 
 LARGEST_WEIGHT = 1 << 27
 """Entries of the largest merged weight that is worth computing (1 GiB of float64)."""
+LARGEST_EFFORT = 4_000_000_000
+"""Multiply-adds of the most expensive composition that is worth computing (a second or so)."""
 BORDER = Refused(
     "border: the second convolution is padded, so the outermost outputs would be wrong",
     "move all padding to the first convolution before the last fine-tuning",
@@ -48,7 +50,7 @@ def compose_convs(second: Conv, first: Conv) -> Conv | Refused:
     grid = _grid(second, first)
     groups = gcd(first.groups, second.groups)
     out, inputs = second.weight.shape[0], first.in_channels // groups
-    if out * inputs * prod(grid.kernel) > LARGEST_WEIGHT:
+    if out * inputs * prod(grid.kernel) > LARGEST_WEIGHT or _effort(second, first, groups) > LARGEST_EFFORT:
         return Refused("the merged weight would be too large to be worth computing")
     bias, border = _constants(second, first, grid)
     merged = Conv(
@@ -62,6 +64,12 @@ def compose_convs(second: Conv, first: Conv) -> Conv | Refused:
         border=border,
     )
     return with_settled_border(merged)
+
+
+def _effort(second: Conv, first: Conv, groups: int) -> int:
+    """Multiply-adds of computing the merged weight."""
+    per_output = second.weight.shape[1] * prod(second.kernel) * first.in_channels // groups * prod(first.kernel)
+    return int(second.weight.shape[0] * per_output)
 
 
 def _try_border(second: Conv, first: Conv) -> Refused | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -19,18 +20,29 @@ def blank(shape: Sequence[int], dtype: str, like: Model) -> Model:
     return ir.Model(graph, ir_version=like.ir_version)
 
 
-def cut(model: Model, inputs: Sequence[str], outputs: Sequence[str], shapes: Sequence[Sequence[int]]) -> Model:
-    """The part of `model` between `inputs` and `outputs`, with `inputs` of the given shapes.
+@dataclass(frozen=True)
+class Entrance:
+    """Where a part of a model begins: a value, its concrete shape and its ONNX type ("float")."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def cut(model: Model, inputs: Sequence[Entrance], outputs: Sequence[str]) -> Model:
+    """The part of `model` between `inputs` and `outputs`.
 
     Raises:
         ValueError: `outputs` need more than `inputs` and constants.
     """
     copy = model.clone()
-    graph = ir.convenience.extract(copy.graph, list(inputs), list(outputs))
-    for value, shape in zip(graph.inputs, shapes, strict=True):
-        value.shape = ir.Shape(shape)
-    for value in graph.outputs:
-        value.shape = None
+    graph = ir.convenience.extract(copy.graph, [entrance.name for entrance in inputs], list(outputs))
+    for value, entrance in zip(graph.inputs, inputs, strict=True):
+        value.shape = ir.Shape(entrance.shape)
+        value.type = ir.TensorType(ir.DataType[entrance.dtype.upper()])
+    for node in graph:
+        for value in node.outputs:
+            value.shape = None
     graph.opset_imports.update(model.opset_imports)
     return ir.Model(graph, ir_version=model.ir_version, functions=list(copy.functions.values()))
 

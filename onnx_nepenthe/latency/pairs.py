@@ -74,7 +74,7 @@ class Comparison:
     @property
     def is_slower(self) -> bool:
         """The whole interval is below 1; noise is no excuse for shipping something slower."""
-        return self.high < 1.0
+        return self.high < min(1.0, self.control_low)
 
     @property
     def is_tie(self) -> bool:
