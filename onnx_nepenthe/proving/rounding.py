@@ -149,7 +149,8 @@ def rounded_sum(
     """
     low = _low_end(ends.low_plus, ends.low_minus, terms, precision, peak)
     high = -_low_end(-ends.high_minus, -ends.high_plus, terms, precision, peak)
-    overflows = (ends.high_plus * peak > precision.largest) & (-ends.low_minus * peak > precision.largest)
+    with np.errstate(invalid="ignore"):
+        overflows = (ends.high_plus * peak > precision.largest) & (-ends.low_minus * peak > precision.largest)
     return interval(low, high, axis, may_be_nan or bool(np.any(overflows)))
 
 
@@ -158,6 +159,5 @@ def _low_end(plus: FloatArray, minus: FloatArray, terms: float, precision: Preci
     size = plus - minus
     with np.errstate(invalid="ignore", over="ignore"):
         slack = np.where(size == 0, 0.0, (terms + SPARE_TERMS) * (size * precision.eps + precision.tiny))
-        low = plus + minus - slack
-    low = np.where(size * peak > precision.largest, -np.inf, low)
+        low = np.where(size * peak > precision.largest, -np.inf, plus + minus - slack)
     return np.where(minus == 0, np.fmax(low, 0.0), low)
