@@ -6,7 +6,7 @@ import numpy as np
 
 from onnx_nepenthe.affine.maps import FloatArray, PerChannel, uniform
 from onnx_nepenthe.errors import Refused
-from onnx_nepenthe.ops.base import FLOATS, READERS, Chain, Reading, Total
+from onnx_nepenthe.ops.base import FLOATS, OLDEST_VERSION, READERS, TOO_OLD, Chain, Reading, Total
 from onnx_nepenthe.ops.broadcast import channel_constant
 from onnx_nepenthe.opview import OpView
 
@@ -15,6 +15,8 @@ def _constant_side(view: OpView) -> tuple[int, int | None, FloatArray] | Refused
     """(position of the operand that is not constant, axis, values); None when neither is constant."""
     if len(view.inputs) != 2 or view.inputs[0] is None or view.inputs[1] is None:
         return Refused("it does not have two operands")
+    if view.version < OLDEST_VERSION:
+        return TOO_OLD
     if view.inputs[0].dtype not in FLOATS:
         return Refused("its numbers are not floating-point")
     for position in (0, 1):

@@ -82,6 +82,8 @@ def _axes(view: OpView, rank: int) -> list[int] | Refused | None:
         axes = given.reshape(-1).tolist()
     if axes is None:
         return None
+    if not len(axes):
+        return Refused("its list of axes is empty, which runtimes read differently")
     known = [known_axis(int(axis), rank) for axis in axes]
     return next((axis for axis in known if isinstance(axis, Refused)), [a for a in known if isinstance(a, int)])
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from onnx_nepenthe.affine.maps import PerChannel
 from onnx_nepenthe.errors import Refused
-from onnx_nepenthe.ops.base import NOT_CONSTANT, READERS, Chain, Reading
+from onnx_nepenthe.ops.base import NOT_CONSTANT, OLDEST_VERSION, READERS, TOO_OLD, Chain, Reading
 from onnx_nepenthe.opview import OpView
 
 _SPATIAL_REMOVED = 9
@@ -15,6 +15,8 @@ _SPATIAL_REMOVED = 9
 @READERS.register("BatchNormalization")
 def batch_normalization(view: OpView) -> Reading | Refused | None:
     """Opset 7 and later, the node's own epsilon: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html."""
+    if view.version < OLDEST_VERSION:
+        return TOO_OLD
     if view.attributes.get("training_mode", 0) or any(view.outputs[1:]):
         return Refused("it is in training mode")
     if view.version < _SPATIAL_REMOVED and not view.attributes.get("spatial", 1):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from onnx_nepenthe.affine.maps import FloatArray
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.opview import Tensor
@@ -30,7 +28,7 @@ def channel_constant(constant: FloatArray, operand: Tensor) -> tuple[int | None,
             return Refused("the constant is broadcast against an axis of another or unknown size")
     if constant.size == 0:
         return Refused("the constant is empty")
-    varying = [a for a in range(constant.ndim) if constant.shape[a] > 1 and np.ptp(constant, axis=a).any()]
+    varying = [a for a in range(constant.ndim) if (constant != constant.take([0], a)).any()]
     if len(varying) > 1:
         return Refused("the constant varies along more than one axis")
     if not varying:

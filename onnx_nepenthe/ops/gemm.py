@@ -6,7 +6,7 @@ import numpy as np
 
 from onnx_nepenthe.affine.maps import Dense
 from onnx_nepenthe.errors import Refused
-from onnx_nepenthe.ops.base import NOT_CONSTANT, READERS, Chain, Reading
+from onnx_nepenthe.ops.base import FLOATS, NOT_CONSTANT, READERS, Chain, Reading
 from onnx_nepenthe.opview import OpView
 
 
@@ -16,6 +16,9 @@ def gemm(view: OpView) -> Reading | Refused | None:
     matrix, addend = view.constant_float64(1), view.constant_float64(2)
     if matrix is None or (addend is None and view.has_input(2)):
         return NOT_CONSTANT
+    operand = view.input(0)
+    if operand is None or operand.dtype not in FLOATS:
+        return Refused("its numbers are not floating-point")
     if view.attributes.get("transA", 0):
         return Refused("it transposes its left operand")
     weight = matrix if view.attributes.get("transB", 0) else matrix.T

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from onnx_nepenthe.errors import Refused
-from onnx_nepenthe.ops.base import READERS, Chain, Reading
+from onnx_nepenthe.ops.base import OLDEST_VERSION, READERS, TOO_OLD, Chain, Reading
 from onnx_nepenthe.opview import OpView
 
 _FLOAT_CODES = frozenset({1, 10, 11, 16})
@@ -22,6 +22,8 @@ def identity(view: OpView) -> Reading | Refused | None:
 @READERS.register("Dropout")
 def dropout(view: OpView) -> Reading | Refused | None:
     """Does nothing in inference: https://onnx.ai/onnx/operators/onnx__Dropout.html."""
+    if view.version < OLDEST_VERSION:
+        return TOO_OLD
     if view.version >= _SEED_VERSION and view.has_input(2):
         training = view.constant(2)
         if training is None or training.any():
