@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from onnx_nepenthe.affine.cost import Cost, concrete, form_cost
 from onnx_nepenthe.affine.forms import Form
-from onnx_nepenthe.emit import is_emittable
+from onnx_nepenthe.emit import Dialect, dialect_of, is_emittable
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.ops.base import Chain
+from onnx_nepenthe.prices import CostModel
 from onnx_nepenthe.regions import Affine, Atlas
-
-
-class CostModel(Protocol):
-    """Prices operators; any unit, smaller is better."""
-
-    def single(self, form: Form, value: str) -> float:
-        """Price of computing `value` by `form`."""
-
-    def keep(self, value: Affine, form: Form | None) -> float:
-        """Price of leaving the operator of `value`; `form` in terms of its operand, if it has one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +55,7 @@ class _Planner:
     atlas: Atlas
     costs: CostModel
     required: frozenset[str]
+    dialect: Dialect
     best: dict[str, _Best] = field(default_factory=dict)
 
     def is_free(self, name: str) -> bool:
@@ -85,7 +75,7 @@ class _Planner:
             if source == value.operands[0] and _is_single(value):
                 continue
             form = self.atlas.form(source, name)
-            if isinstance(form, Form) and is_emittable(form):
+            if isinstance(form, Form) and is_emittable(form, self.atlas.view.tensors[name].dtype, self.dialect):
                 yield _Best(self.costs.single(form, name) + self._price(source), source)
 
     def _keep(self, value: Affine) -> float:
@@ -119,7 +109,7 @@ def plan(atlas: Atlas, costs: CostModel) -> tuple[Region, ...]:
     paths end there at no price; between them each affine value is one operator of any of its dominators
     or keeps its own. Time is linear in the number of values (regions.WINDOW bounds the dominators).
     """
-    planner = _Planner(atlas, costs, required_values(atlas))
+    planner = _Planner(atlas, costs, required_values(atlas), dialect_of(atlas.view))
     planner.fill()
     chosen: dict[str, Choice] = {}
     todo = [name for name in planner.required if name in atlas.parents]
@@ -198,57 +188,3 @@ def _gain(atlas: Atlas, choices: list[Choice], costs: CostModel) -> float:
             before += costs.keep(value, direct if isinstance(direct, Form) else None)
             todo.extend(value.operands)
     return before - after
-
-
-@dataclass(frozen=True)
-class EveryExact:
-    """`--latency off`: as few operators as possible, weighted ones first."""
-
-    dims: Mapping[str, int]
-
-    def single(self, form: Form, value: str) -> float:
-        """Weighted operators count 10^6, others 10^3 (a border half as much); then multiply-adds."""
-        cost = form_cost(form, self.dims)
-        return _operators(cost) - (500.0 if cost.weighted and cost.nodes > cost.weighted else 0.0)
-
-    def keep(self, value: Affine, form: Form | None) -> float:
-        """As `single`, for the operator as it is."""
-        return _operators(kept_cost(value, form, self.dims))
-
-
-@dataclass(frozen=True)
-class MultiplyAdds:
-    """`--latency macs`: multiply-adds, with elements and operators at rough prices beside them."""
-
-    dims: Mapping[str, int]
-    element: float = 16.0
-    node: float = 20_000.0
-
-    def single(self, form: Form, value: str) -> float:
-        """In multiply-adds."""
-        return self._price(form_cost(form, self.dims))
-
-    def keep(self, value: Affine, form: Form | None) -> float:
-        """In multiply-adds."""
-        return self._price(kept_cost(value, form, self.dims))
-
-    def _price(self, cost: Cost) -> float:
-        return cost.macs + self.element * cost.elements + self.node * cost.nodes
-
-
-def _operators(cost: Cost) -> float:
-    return 1e6 * cost.weighted + 1e3 * cost.nodes + 1e-12 * cost.macs
-
-
-def kept_cost(value: Affine, form: Form | None, dims: Mapping[str, int]) -> Cost:
-    """Analytic cost of an operator as it is."""
-    if form is not None:
-        cost = form_cost(form, dims)
-        if cost.weighted:
-            return cost
-        return Cost(0, cost.elements, 0, 1)
-    shape = value.op.output_shapes[value.output]
-    elements = 1
-    for size in concrete(shape or (), dims):
-        elements *= size
-    return Cost(0, elements, 0, 1)

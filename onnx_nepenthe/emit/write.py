@@ -50,17 +50,6 @@ class Target:
         return self.editor.node(op_type, inputs, attributes, hint=self.hint)
 
 
-def is_emittable(form: Form) -> bool:
-    """Whether `emit` can write the form."""
-    core = form.core.then if isinstance(form.core, SpatialMean) else form.core
-    rank = len(form.source)
-    if isinstance(core, Dense) and core.axis not in (1, rank - 1, rank - 2):
-        return False
-    if isinstance(core, Dense) and rank < 2:
-        return False
-    return _reshape_target(form) is not None
-
-
 def emit(form: Form, source: Any, target: Target) -> Any:
     """Append operators that compute the form's value from `source`, and return that value.
 
@@ -72,7 +61,7 @@ def emit(form: Form, source: Any, target: Target) -> Any:
     constant = _constant_value(form)
     if constant is not None:
         return target.constant(constant, "constant")
-    if _is_flat(form):
+    if is_flat(form):
         return _emit_flat(form, source, target)
     value = _emit_core(form.core, form.source, source, target)
     return _emit_view(form, value, target)
@@ -93,7 +82,7 @@ def _constant_value(form: Form) -> FloatArray | None:
     return np.broadcast_to(value, out).transpose(order + rest).reshape(shape)
 
 
-def _is_flat(form: Form) -> bool:
+def is_flat(form: Form) -> bool:
     """A convolution over everything, or a mean followed by a matrix, whose result has two axes."""
     if form.view != ((0,), (1,)) or len(form.source) < 3:
         return False
@@ -211,7 +200,7 @@ def _order(form: Form) -> list[int]:
     return order + [axis for axis in range(len(form.shape)) if axis not in order]
 
 
-def _reshape_target(form: Form) -> list[int] | None:
+def reshape_target(form: Form) -> list[int] | None:
     """Sizes for a Reshape after the axes are in order, [] when none is needed, None when there are none."""
     order = _order(form)
     if all(len(group) == 1 for group in form.view) and len(form.view) == len(form.shape):
@@ -231,7 +220,7 @@ def _emit_view(form: Form, value: Any, target: Target) -> Any:
     order = _order(form)
     if order != sorted(order):
         value = target.node("Transpose", [value], {"perm": order})
-    sizes = _reshape_target(form)
+    sizes = reshape_target(form)
     if not sizes:
         return value
     shape = target.editor.constant(f"{target.hint}_shape", np.array(sizes), "int64")
