@@ -22,7 +22,7 @@ from onnx_nepenthe.graph.snippet import INPUT, Entrance, blank, cut
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.latency import OperatorTable
 from onnx_nepenthe.opview import OpView, Tensor
-from onnx_nepenthe.plan import MultiplyAdds, kept_cost
+from onnx_nepenthe.prices import MultiplyAdds, kept_cost
 from onnx_nepenthe.regions import Affine
 
 HOPELESS = 12.0

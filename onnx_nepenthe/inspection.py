@@ -105,8 +105,22 @@ def prove(
     return proofs
 
 
-def report(findings: Findings, name: str, options: Options, removed: frozenset[str] = frozenset()) -> Inspection:
-    """The record of `findings`."""
+def report(
+    findings: Findings,
+    name: str,
+    options: Options,
+    removed: frozenset[str] = frozenset(),
+    dims: Mapping[str, int] | None = None,
+) -> Inspection:
+    """The record of `findings`.
+
+    Args:
+        findings: of the model.
+        name: of the model.
+        options: of the run.
+        removed: keys of rectifiers that are gone from the result.
+        dims: sizes of symbolic axes, for multiply-adds.
+    """
     counts = {} if findings.measurement is None else findings.measurement.counts
     linearised = findings.linearised
     rows = []
@@ -119,7 +133,7 @@ def report(findings: Findings, name: str, options: Options, removed: frozenset[s
         name=name,
         rows=tuple(rows),
         refusals=refusals,
-        side=side_of(findings.view),
+        side=side_of(findings.view, dims),
         samples=0 if findings.measurement is None else findings.measurement.samples,
         notes=() if findings.measurement is None else findings.measurement.notes,
         environment=environment(options.config),

@@ -23,9 +23,9 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         *("rectifiers", "proving", "emit"),
         *("measure", "prove", "linearise", "fit", "regions", "latency", "plan", "rewrite", "verify"),
-        *("costs", "trial", "options", "outcome"),
+        *("costs", "trial", "options", "outcome", "charting", "prices"),
     ),
-    ("report", "pipeline", "inspection"),
+    ("report", "pipeline", "inspection", "samples", "candidate", "checking"),
     ("cli",),
 )
 # Where one entry takes what another makes (a reader returns a map, a stage reads the record of the one before it), the
@@ -36,7 +36,6 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("measure", "rectifiers"),
         ("prove", "proving"),
         ("linearise", "rectifiers"),
-        ("regions", "linearise"),
         ("plan", "regions"),
         ("plan", "emit"),
         ("rewrite", "plan"),
@@ -46,7 +45,6 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("sources", "graph"),
         ("costs", "latency"),
         ("costs", "emit"),
-        ("costs", "plan"),
         ("costs", "regions"),
         ("trial", "costs"),
         ("trial", "latency"),
@@ -59,6 +57,19 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("outcome", "rewrite"),
         ("outcome", "verify"),
         ("pipeline", "inspection"),
+        ("pipeline", "candidate"),
+        ("pipeline", "checking"),
+        ("samples", "inspection"),
+        ("candidate", "inspection"),
+        ("candidate", "samples"),
+        ("checking", "inspection"),
+        ("checking", "samples"),
+        ("checking", "candidate"),
+        ("charting", "linearise"),
+        ("charting", "regions"),
+        ("prices", "regions"),
+        ("plan", "prices"),
+        ("costs", "prices"),
     }
 )
 # The torch half stands beside the rows.

@@ -1,0 +1,112 @@
+"""From findings to a new model: plan, time, rewrite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnx_nepenthe import inspection
+from onnx_nepenthe.charting import chart
+from onnx_nepenthe.costs import MeasuredCosts
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.inspection import Findings
+from onnx_nepenthe.latency import Comparison, OperatorTable
+from onnx_nepenthe.options import Options
+from onnx_nepenthe.outcome import Refusal
+from onnx_nepenthe.plan import Region, plan
+from onnx_nepenthe.prices import CostModel, EveryExact, MultiplyAdds
+from onnx_nepenthe.regions import Atlas
+from onnx_nepenthe.rewrite import rewrite
+from onnx_nepenthe.samples import Feeds, timing_feeds
+from onnx_nepenthe.trial import compare_models, run_sizes, settle, try_regions
+
+ANYWAY = "--latency off takes it all the same"
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A plan carried out.
+
+    Attributes:
+        regions: those kept, in graph order.
+        model: with them; None when none is kept.
+        latency: input against `model`; None when not timed.
+        speedups: region → its own speed-up.
+        refusals: what was not read, and what was not faster.
+        atlas: what was planned on.
+        dims: sizes of symbolic axes in the runs that were timed.
+    """
+
+    regions: tuple[Region, ...]
+    model: Model | None
+    latency: Comparison | None
+    speedups: Mapping[str, float]
+    refusals: tuple[Refusal, ...]
+    atlas: Atlas
+    dims: Mapping[str, int]
+
+
+def make_candidate(findings: Findings, options: Options) -> Candidate:
+    """Plan, and time region by region and as a whole unless latency is not to be measured.
+
+    A model that onnxruntime cannot run is planned by multiply-adds; a refusal says so.
+    """
+    options.progress("planning", 0, None)
+    atlas = chart(findings.view, findings.linearised.decisions, skip=options.skip)
+    refusals = [Refusal.of(r.label, "reader", r.refusal) for r in atlas.refusals]
+    unrunnable = None if options.latency == "off" else inspection.why_not_runnable(findings.model, options)
+    if unrunnable is not None:
+        refusals.append(Refusal.of("latency", "model", unrunnable))
+    feeds = None if unrunnable or options.latency == "off" else timing_feeds(findings, options)
+    dims = {} if feeds is None else run_sizes(findings.model, findings.view, feeds, options.config)
+    if options.latency == "measured" and feeds is not None:
+        return _timed(findings, atlas, feeds, dims, refusals, options)
+    costs: CostModel = EveryExact(dims) if options.latency == "off" else MultiplyAdds(dims)
+    regions = plan(atlas, costs)
+    new = rewrite(findings.model, findings.view, regions) if regions else None
+    return Candidate(regions, new, None, {}, tuple(refusals), atlas, dims)
+
+
+def _timed(
+    findings: Findings,
+    atlas: Atlas,
+    feeds: Feeds,
+    dims: Mapping[str, int],
+    refusals: Sequence[Refusal],
+    options: Options,
+) -> Candidate:
+    rng = np.random.default_rng(options.seed)
+    model, view = findings.model, findings.view
+    table = OperatorTable(options.config, folder=options.cache)
+    regions = plan(atlas, MeasuredCosts(model, view, table, dims))
+    trials = try_regions(
+        model,
+        atlas,
+        regions,
+        dims=dims,
+        config=options.config,
+        rng=rng,
+        progress=lambda done: options.progress("timing regions", done, len(regions)),
+    )
+
+    def timed(candidate: Model) -> Comparison:
+        options.progress("timing the model", 0, None)
+        return compare_models(model, candidate, feeds, options.config, rng)
+
+    kept, new, comparison = settle(model, view, trials, timed)
+    names = {region.name for region in kept}
+    slower = tuple(
+        Refusal(_label(t.region), "latency", t.refusal or "put back, as the whole model was slower with it", ANYWAY)
+        for t in trials
+        if t.region.name not in names
+    )
+    speedups = {t.region.name: t.comparison.speedup for t in trials if t.comparison is not None}
+    return Candidate(kept, new, comparison, speedups, (*refusals, *slower), atlas, dims)
+
+
+def _label(region: Region) -> str:
+    """The operators a region would replace, the first and the last few of them."""
+    labels = list(dict.fromkeys(label for choice in region.choices for label in choice.replaced))
+    return " + ".join(labels) if len(labels) <= 4 else f"{labels[0]} + {labels[1]} … {labels[-1]} ({len(labels)})"

@@ -1,0 +1,91 @@
+"""After the rewrite: verify, take back decisions that new data contradict, name culprits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnx_nepenthe.candidate import Candidate
+from onnx_nepenthe.errors import Refused, VerificationError
+from onnx_nepenthe.graph.interface import compare as compare_interfaces
+from onnx_nepenthe.graph.interface import interface_of
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.inspection import Findings, side_of
+from onnx_nepenthe.linearise import Decision, Linearised, Undecided, observed_pieces
+from onnx_nepenthe.measure import measure
+from onnx_nepenthe.options import Options
+from onnx_nepenthe.outcome import Refusal
+from onnx_nepenthe.plan import Region
+from onnx_nepenthe.regimes import RegimeCounts
+from onnx_nepenthe.rewrite import rewrite
+from onnx_nepenthe.samples import verification_batches
+from onnx_nepenthe.verify import Verdict, bisect, verify
+
+
+def check(findings: Findings, new: Model, options: Options) -> Verdict:
+    """Compare `new` with the input: the interface, then numbers on data calibration never saw."""
+    options.progress("verifying", 0, None)
+    differences = compare_interfaces(interface_of(findings.model), interface_of(new))
+    if differences:
+        return Verdict(False, interface=tuple(differences), reason=f"the interface changed: {differences[0]}")
+    batches, name, disjoint = verification_batches(findings, options)
+    depth = side_of(findings.view).size.weighted_depth
+    return verify(findings.model, new, batches, depth=depth, config=options.config, source=name, disjoint=disjoint)
+
+
+def take_back(findings: Findings, options: Options) -> tuple[Findings, tuple[Refusal, ...]]:
+    """Findings without the observed decisions that verification data contradict, and which those were."""
+    linearised = findings.linearised
+    observed = tuple(d.rectifier for d in linearised.decisions.values() if d.observed)
+    if findings.source is None or not observed:
+        return findings, ()
+    seen = measure(
+        findings.model,
+        observed,
+        findings.source,
+        config=options.config,
+        batch=options.batch,
+        limit=options.verify_limit,
+        part="verification",
+    )
+    decisions, undecided = dict(linearised.decisions), dict(linearised.undecided)
+    refusals: list[Refusal] = []
+    for rectifier in observed:
+        decision, counts = decisions[rectifier.key], seen.counts[rectifier.key]
+        channels = contradicted(decision, counts)
+        if channels:
+            reason = Refused(
+                f"held on the calibration data, but not on the verification data ({channels} channels)",
+                "calibrate on more, or more representative, data",
+            )
+            del decisions[rectifier.key]
+            undecided[rectifier.key] = Undecided(rectifier, reason, np.full_like(decision.pieces, -1))
+            refusals.append(Refusal.of(rectifier.label, "verification", reason))
+    return replace(findings, linearised=Linearised(decisions, undecided)), tuple(refusals)
+
+
+def contradicted(decision: Decision, counts: RegimeCounts) -> int:
+    """How many channels were seen outside the piece that was decided."""
+    activation = decision.rectifier.activation
+    pieces = decision.pieces
+    at = np.arange(len(pieces))
+    inside = counts.counts[pieces, at]
+    ties = counts.ties.sum(axis=0) if len(counts.ties) else 0
+    strict = counts.observations - inside - ties
+    agreed = observed_pieces(activation, counts) == pieces
+    return int(((strict > 0) | (~agreed & (counts.observations > inside + ties))).sum()) + int(counts.nonfinite > 0)
+
+
+def blame(findings: Findings, candidate: Candidate, verdict: Verdict, options: Options) -> VerificationError:
+    """The error that names the regions without which the others pass."""
+
+    def passes(regions: Sequence[Region]) -> bool:
+        return not regions or check(findings, rewrite(findings.model, findings.view, regions), options).passed
+
+    culprits = " and ".join(region.name for region in bisect(candidate.regions, passes))
+    return VerificationError(
+        f"verification failed: {verdict.reason}; the culprit is the rewrite that makes {culprits}; "
+        "nothing was written. Leave its rule out with --skip-rule, and please report it"
+    )
