@@ -21,6 +21,7 @@ from onnx_nepenthe.prove import bounds_of, describe, prove_regimes
 from onnx_nepenthe.rectifiers import Rectifier, RefusedRectifier, find_rectifiers
 from onnx_nepenthe.session import environment, open_session
 from onnx_nepenthe.sources import Source, open_source
+from onnx_nepenthe.sources.split import part_size
 
 LOG = logging.getLogger(__name__)
 IntArray = npt.NDArray[np.int64]
@@ -57,7 +58,7 @@ def find(model: Model, options: Options) -> Findings:
     options.progress("reading", 0, None)
     view = view_from_model(model)
     found, refused = find_rectifiers(view)
-    rectifiers = tuple(r for r in found if r.op not in options.skip)
+    rectifiers = tuple(r for r in found if not {r.op, r.rule} & options.skip)
     source = _open(model, options)
     proofs = prove(view, rectifiers, options.input_ranges)
     measurement = None if source is None else _measure(model, rectifiers, source, options)
@@ -74,7 +75,8 @@ def _open(model: Model, options: Options) -> Source | None:
 
 
 def _measure(model: Model, rectifiers: tuple[Rectifier, ...], source: Source, options: Options) -> Measurement:
-    total = source.count()
+    count = source.count()
+    total = None if count is None else min(part_size(count, "calibration"), options.limit or count)
     return measure(
         model,
         rectifiers,

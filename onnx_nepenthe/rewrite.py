@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from onnx_nepenthe.affine.describe import describe
 from onnx_nepenthe.emit import Target, emit
 from onnx_nepenthe.graph.edit import Editor
 from onnx_nepenthe.graph.view import GraphView
@@ -22,12 +23,14 @@ class Rewrite:
         source: from which value.
         replaced: labels of the operators it replaces.
         region: the region it belongs to.
+        made: what replaces them, in a few words ("Conv 3x3 16→32").
     """
 
     value: str
     source: str
     replaced: tuple[str, ...]
     region: str
+    made: str = ""
 
 
 def rewrite(model: Any, view: GraphView, regions: Sequence[Region]) -> Any:
@@ -61,7 +64,7 @@ def _is_computed(op: OpView, view: GraphView) -> bool:
 def journal(regions: Sequence[Region]) -> tuple[Rewrite, ...]:
     """The rewrites of `regions`, in order."""
     return tuple(
-        Rewrite(choice.value, choice.source, choice.replaced, region.name)
+        Rewrite(choice.value, choice.source, choice.replaced, region.name, describe(choice.form))
         for region in regions
         for choice in region.choices
     )

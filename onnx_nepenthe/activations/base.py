@@ -132,11 +132,13 @@ class Match:
         activation: what it computes, as a function of `operand`.
         operand: its pre-activation z.
         op: what reports call it ("Silu", "Gelu(erf)").
+        rule: the name in `ACTIVATIONS` or `PATTERNS` that found it; filled in by `find_rectifiers`.
     """
 
     activation: Activation
     operand: Tensor
     op: str
+    rule: str = ""
 
 
 Finder = Callable[[OpView], Match | None]

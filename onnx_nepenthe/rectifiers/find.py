@@ -32,6 +32,7 @@ class Rectifier:
             the axis the graph suggests; None when the rank is unknown.
         channels: size of that axis, or None.
         version: opset version of the last operator.
+        rule: the registered name of what found it ("Swish" for op "Silu"); "" when made by hand.
     """
 
     key: str
@@ -43,6 +44,7 @@ class Rectifier:
     axis: int | None
     channels: int | None
     version: int
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def _rectifier(op: OpView, match: Match, axis: int | None) -> Rectifier:
         axis=axis,
         channels=size if isinstance(size, int) else None,
         version=op.version,
+        rule=match.rule,
     )
 
 
@@ -103,7 +106,7 @@ def _read(op: OpView) -> Match | Refused | None:
     for name in PATTERNS:
         match = PATTERNS[name](op)
         if match is not None and match.operand.dtype in FLOATS and _keeps_shape(op, match.operand):
-            return match
+            return replace(match, rule=name)
     domain = "" if op.domain in ("", "ai.onnx") else f"{op.domain}::"
     maker = ACTIVATIONS.get(domain + op.op_type)
     operand = next((t for t in op.inputs if t is not None and t.constant is None), None)
@@ -114,7 +117,7 @@ def _read(op: OpView) -> Match | Refused | None:
         return made
     if not operand.dtype:
         return Refused("the element type of its input is unknown", "run shape inference on the model")
-    return Match(made, operand, op.op_type)
+    return Match(made, operand, op.op_type, domain + op.op_type)
 
 
 def _keeps_shape(op: OpView, operand: Tensor) -> bool:
