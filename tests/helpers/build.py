@@ -99,13 +99,12 @@ class Builder:
         value = self.node("MatMul", x, self.constant(self.random(outputs, inputs).T.copy()))
         return self.node("Add", value, self.constant(self.random(outputs))) if bias else value
 
-    def model(self, inputs: Mapping[str, Dims], outputs: Sequence[str], *, ranks: bool = True) -> onnx.ModelProto:
+    def model(self, inputs: Mapping[str, Dims], outputs: Sequence[str]) -> onnx.ModelProto:
         """The model; types and shapes of its outputs are inferred, nothing is stated of other values.
 
         Args:
             inputs: name → shape.
             outputs: names.
-            ranks: whether shapes of outputs are stated too.
         """
         infos = [helper.make_tensor_value_info(name, TYPES[self.dtype], dims) for name, dims in inputs.items()]
         graph = helper.make_graph(
@@ -121,6 +120,4 @@ class Builder:
         known = {info.name: info for info in (*inferred.graph.output, *infos)}
         for info in model.graph.output:
             info.CopyFrom(known[info.name])
-            if not ranks:
-                info.type.tensor_type.ClearField("shape")
         return model

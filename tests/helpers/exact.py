@@ -9,12 +9,14 @@ from typing import Literal
 import onnx
 import onnx_ir as ir
 
+from onnx_nepenthe.charting import chart
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.linearise import Linearised, linearise
-from onnx_nepenthe.plan import EveryExact, MultiplyAdds, Region, plan
+from onnx_nepenthe.plan import Region, plan
+from onnx_nepenthe.prices import EveryExact, MultiplyAdds
 from onnx_nepenthe.prove import bounds_of, describe, prove_regimes
 from onnx_nepenthe.rectifiers import find_rectifiers
-from onnx_nepenthe.regions import Atlas, chart
+from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.rewrite import rewrite
 
 Decisions = Literal["proved", "none"]

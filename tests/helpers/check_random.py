@@ -1,0 +1,86 @@
+"""Collapse a random graph and compare it with itself, twice."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+
+from tests.helpers.build import Array
+from tests.helpers.compare import Feeds, RuntimeRefusal, assert_close, assert_valid, operators, run_runtime
+from tests.helpers.exact import collapse_exact
+from tests.helpers.random_graphs import Sample, drawn_graph, finished
+from tests.helpers.random_operators import OPERATORS
+from tests.helpers.reference import reference_values, run_reference
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+ROUNDING = {"tensor(double)": 1e-10, "tensor(float)": 2e-5}
+"""Relative to the largest number anywhere in the graph."""
+
+
+@dataclass
+class Tally:
+    """What the graphs of one run were."""
+
+    graphs: int = 0
+    runs: Counter[str] = field(default_factory=Counter)
+    before: Counter[str] = field(default_factory=Counter)
+    after: Counter[str] = field(default_factory=Counter)
+    changed: int = 0
+
+    def add(self, old: onnx.ModelProto, new: onnx.ModelProto) -> None:
+        """Count one graph."""
+        self.graphs += 1
+        self.before.update(operators(old))
+        self.after.update(operators(new))
+        self.changed += operators(old) != operators(new)
+
+    def __str__(self) -> str:
+        weighted = [sum(counts[op] for op in WEIGHTED) for counts in (self.before, self.after)]
+        runs = ", ".join(f"{count} {name}" for name, count in sorted(self.runs.items()))
+        return (
+            f"{self.graphs} graphs, {self.changed} changed; operators {self.before.total()} -> {self.after.total()}, "
+            f"weighted {weighted[0]} -> {weighted[1]}; comparisons: {runs}"
+        )
+
+
+def draw_sample(source: random.Random) -> Sample:
+    """One random graph and what to feed it."""
+    return finished(drawn_graph(source, OPERATORS))
+
+
+def check_sample(sample: Sample, tally: Tally) -> None:
+    """Assert that the collapsed graph is valid and computes the same wherever the original runs."""
+    new = collapse_exact(sample.model)
+    assert_valid(new, sample.model)
+    tally.add(sample.model, new)
+    for feeds in sample.feeds:
+        wanted, tolerance = _expected(sample.model, feeds)
+        if wanted is not None:
+            tally.runs["onnx.reference"] += 1
+            assert_close(run_reference(new, feeds), wanted, tolerance)
+        try:
+            by_runtime = run_runtime(sample.model, feeds)
+        except RuntimeRefusal:
+            # A size that its constants do not fit, or a type without a kernel.
+            tally.runs["refused by onnxruntime"] += 1
+            continue
+        tally.runs["onnxruntime"] += 1
+        assert_close(run_runtime(new, feeds), by_runtime, tolerance)
+
+
+def _expected(model: onnx.ModelProto, feeds: Feeds) -> tuple[list[Array] | None, float]:
+    """What onnx.reference makes of the original, if it can, and how far off rounding may lead."""
+    rounding = min(ROUNDING[f"tensor({'double' if a.dtype == np.float64 else 'float'})"] for a in feeds.values())
+    try:
+        values = reference_values(model, feeds)
+    except Exception:
+        # onnx.reference raises whatever its Python comes across.
+        return None, 100 * rounding
+    sizes = [
+        float(np.abs(v).max(initial=0.0)) for v in values.values() if getattr(v, "dtype", np.dtype(int)).kind == "f"
+    ]
+    return [values[info.name] for info in model.graph.output], rounding * max(1.0, *sizes)
