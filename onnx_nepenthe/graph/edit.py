@@ -24,6 +24,7 @@ _DTYPES: dict[str, Any] = {
     "int32": np.int32,
     "bool": np.bool_,
 }
+FIRST_CONSTANT_OF_ANY_TYPE = 9
 Operand = ir.Value | None
 
 
@@ -61,7 +62,8 @@ class Editor:
     def constant(self, hint: str, array: npt.ArrayLike, dtype: str) -> ir.Value:
         """A constant of ONNX type `dtype` ("float", "int64" …); equal constants are shared.
 
-        Before IR 4 an initializer would have to become a graph input, so a Constant node holds it.
+        Before IR 4 an initializer has to be a graph input too, so a Constant node holds it where it can: before opset 9
+        only floats.
         """
         data = np.asarray(array).astype(_DTYPES[dtype], order="C")
         key = (dtype, data.shape, hashlib.sha256(data.reshape(-1).view(np.uint8).data).digest())
@@ -69,13 +71,16 @@ class Editor:
             return self._shared[key]
         name = self.unique(hint)
         tensor = ir.tensor(data, name=name)
-        if self._model.ir_version < IR_WITH_OVERRIDABLE_INITIALIZERS:
+        before_four = self._model.ir_version < IR_WITH_OVERRIDABLE_INITIALIZERS
+        if before_four and (self.opset >= FIRST_CONSTANT_OF_ANY_TYPE or data.dtype.kind == "f"):
             value = self.node("Constant", [], {"value": tensor}, hint=name, output=name)
         else:
             value = ir.Value(
                 name=name, const_value=tensor, shape=ir.Shape(data.shape), type=ir.TensorType(tensor.dtype)
             )
             self._graph.register_initializer(value)
+            if before_four:
+                self._graph.inputs.append(value)
         self._values[name] = value
         self._shared[key] = value
         return value
