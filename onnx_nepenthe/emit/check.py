@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, SpatialMean
-from onnx_nepenthe.emit.write import is_flat, reshape_target
+from onnx_nepenthe.emit.write import is_flat, layout
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import Shape
 
@@ -38,7 +38,7 @@ def dialect_of(view: GraphView) -> Dialect:
 
 
 def is_emittable(form: Form, dtype: str, dialect: Dialect) -> bool:
-    """Whether `emit` can write the form, as a value of ONNX type `dtype`, so that what runs the model can still run it."""
+    """Whether `emit` can write the form as a value of type `dtype`, so that what runs the model can still run it."""
     worker = _worker(form)
     if worker in UNCOMMON.get(dtype, ()) and (worker, dtype) not in dialect.present:
         return False
@@ -54,7 +54,7 @@ def is_emittable(form: Form, dtype: str, dialect: Dialect) -> bool:
         return False
     if isinstance(core, Dense) and rank < 2:
         return False
-    return reshape_target(form) is not None
+    return layout(form) is not None
 
 
 def _worker(form: Form) -> str:

@@ -195,32 +195,41 @@ def _plane_of_ones(rank: int, source: Any, target: Target) -> Any:
     return editor.node("ConstantOfShape", [full], {"value": fill}, hint=target.hint)
 
 
-def _order(form: Form) -> list[int]:
-    order = [axis for group in form.view for axis in group]
-    return order + [axis for axis in range(len(form.shape)) if axis not in order]
+def layout(form: Form) -> tuple[list[int], list[int]] | None:
+    """Order of the axes, and sizes for a Reshape after that ([] for none); None when it cannot be written."""
+    named = [axis for group in form.view for axis in group]
+    rest = [axis for axis in range(len(form.shape)) if axis not in named]
+    orders = [named + rest]
+    if named == sorted(named):
+        # Axes that the view leaves out have size 1, so that they may as well stay where they are.
+        orders.insert(0, sorted(named + rest))
+    for order in orders:
+        sizes = _reshape_sizes(form, order)
+        if sizes is not None:
+            return order, sizes
+    return None
 
 
-def reshape_target(form: Form) -> list[int] | None:
-    """Sizes for a Reshape after the axes are in order, [] when none is needed, None when there are none."""
-    order = _order(form)
+def _reshape_sizes(form: Form, order: list[int]) -> list[int] | None:
     if all(len(group) == 1 for group in form.view) and len(form.view) == len(form.shape):
         return []
-    target: list[int] = []
+    sizes: list[int] = []
     for position, (group, size) in enumerate(zip(form.view, form.value_shape, strict=True)):
         if isinstance(size, int):
-            target.append(size)
+            sizes.append(size)
         elif len(group) == 1 and position < len(order) and order[position] == group[0]:
-            target.append(0)
+            sizes.append(0)
         else:
-            target.append(-1)
-    return target if target.count(-1) <= 1 else None
+            sizes.append(-1)
+    return sizes if sizes.count(-1) <= 1 else None
 
 
 def _emit_view(form: Form, value: Any, target: Target) -> Any:
-    order = _order(form)
+    found = layout(form)
+    assert found is not None
+    order, sizes = found
     if order != sorted(order):
         value = target.node("Transpose", [value], {"perm": order})
-    sizes = reshape_target(form)
     if not sizes:
         return value
     shape = target.editor.constant(f"{target.hint}_shape", np.array(sizes), "int64")
