@@ -27,6 +27,7 @@ AXES = Refused("the branches act along different axes")
 TOO_LARGE = Refused("one matrix in place of them would be too large to be worth computing")
 
 
+@np.errstate(all="ignore")
 def add(maps: Sequence[AffineMap], channels: int | None, sizes: Sizes) -> AffineMap | Refused:
     """x ↦ sum of the maps of x, as one map.
 

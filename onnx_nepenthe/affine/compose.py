@@ -21,6 +21,8 @@ from onnx_nepenthe.errors import Refused
 AXES = Refused("the two operators act along different axes")
 
 
+# Weights that are not finite make no warning here: `forms.is_finite` refuses them later, with a reason.
+@np.errstate(all="ignore")
 def compose(second: AffineMap, first: AffineMap) -> AffineMap | Refused:
     """`second` after `first`.
 

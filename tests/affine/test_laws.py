@@ -325,7 +325,7 @@ def test_any_map_over_channels_is_a_convolution(name: str, data: st.DataObject) 
 def test_identity_is_neutral_and_constants_are_constant(name: str, data: st.DataObject) -> None:
     (m,), x, _ = data.draw(beside((name,)))
     assert compose(m, identity()) is m or is_identity(m)
-    assert compose(identity(), m) is m
+    assert compose(identity(), m) is m or is_identity(m)
     if is_identity(m):
         assert_same(evaluate(m, x), x)
     if is_constant(m):
