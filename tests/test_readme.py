@@ -72,6 +72,16 @@ def test_onnx_nepenthe_commands_run_in_order(copy: Path) -> None:
     assert (copy / "collapsed.onnx").is_file()
 
 
+def test_the_options_it_names_exist(tmp_path: Path) -> None:
+    section = README.split("\n## Use")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(--[a-z-]+)", section))
+    helps = [run(["onnx-nepenthe", name, "--help"], tmp_path) for name in ("inspect", "collapse", "verify", "bench")]
+    assert [h.stderr for h in helps if h.returncode != 0] == []
+    known = set(re.findall(r"--[a-z-]+", "".join(h.stdout for h in helps)))
+    assert "--proved-only" in named
+    assert named - known == set()
+
+
 def test_python_examples_run(copy: Path) -> None:
     assert blocks("python")
     for block in blocks("python"):
