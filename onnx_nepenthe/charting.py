@@ -11,7 +11,7 @@ from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.linearise import Decision
 from onnx_nepenthe.ops import READERS
-from onnx_nepenthe.ops.base import Chain, Reading, Select
+from onnx_nepenthe.ops.base import FLOATS, UNKNOWN_TYPE, Chain, Reading, Select
 from onnx_nepenthe.opview import OpView, Tensor
 from onnx_nepenthe.regions import Affine, Atlas, NodeRefusal
 
@@ -27,7 +27,7 @@ def chart(view: GraphView, decisions: Mapping[str, Decision], skip: frozenset[st
     atlas = Atlas(view)
     for op in view.ops:
         decision = next((decisions[name] for name in op.outputs if name in decisions), None)
-        reading = _from_decision(decision) if decision is not None else _read(_with_constants(op, atlas), skip)
+        reading = _from_decision(decision) if decision is not None else _read(_with_constants(op, atlas), atlas, skip)
         if isinstance(reading, Refused):
             atlas.refusals.append(NodeRefusal(op.label, op.key, reading))
             continue
@@ -98,10 +98,13 @@ def _from_decision(decision: Decision) -> Chain:
     return Chain(0, (PerChannel(decision.axis, decision.slope, decision.intercept),))
 
 
-def _read(op: OpView, skip: frozenset[str]) -> Reading | Refused | None:
+def _read(op: OpView, atlas: Atlas, skip: frozenset[str]) -> Reading | Refused | None:
     reader = READERS.get(op.op_type)
     if reader is None or op.op_type in skip or op.domain not in ("", "ai.onnx") or op.has_subgraph:
         return None
+    result = atlas.view.tensors.get(op.key)
+    if result is None or result.dtype not in FLOATS:
+        return UNKNOWN_TYPE if result is not None and not result.dtype else None
     return reader(op)
 
 

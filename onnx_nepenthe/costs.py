@@ -29,6 +29,8 @@ HOPELESS = 12.0
 """A candidate with this many times the multiply-adds of what it replaces is not worth timing."""
 SECONDS_PER_MAC = 2e-11
 """Price, in seconds, of what cannot be timed; only its order of magnitude matters."""
+MUST_GAIN = 1.02
+"""What a timed candidate counts for, relative to an operator that is there already."""
 FUSED = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid"})
 """Activations that runtimes fuse into the operator before them; timed together with it."""
 
@@ -53,7 +55,7 @@ class MeasuredCosts:
         self._estimate = MultiplyAdds(self.dims)
 
     def single(self, form: Form, value: str) -> float:
-        """Timed with random input of the source's shape."""
+        """Timed with random input of the source's shape; a little dearer than timed, so that ties change nothing."""
         if form.is_straight and is_identity(form.core):
             return 0.0
         shape = concrete(form.source, self.dims)
@@ -62,7 +64,7 @@ class MeasuredCosts:
         if self._is_hopeless(form, value):
             return self._estimate.single(form, value) * SECONDS_PER_MAC
         try:
-            return self.table.cost_s(key, lambda: self._build(form, value, shape, after))
+            return MUST_GAIN * self.table.cost_s(key, lambda: self._build(form, value, shape, after))
         except UnsupportedError:
             return self._estimate.single(form, value) * SECONDS_PER_MAC
 

@@ -142,7 +142,9 @@ def required_values(atlas: Atlas) -> frozenset[str]:
 
 
 def _is_planned(atlas: Atlas, outputs: tuple[str, ...]) -> bool:
-    return all(name in atlas.parents for name in outputs if name)
+    """Whether every result that something uses is an affine value with a source."""
+    view = atlas.view
+    return all(name in atlas.parents for name in outputs if name in view.consumers or view.is_pinned(name))
 
 
 def between(atlas: Atlas, source: str, name: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from onnx_nepenthe.graph.view import IR_WITH_OVERRIDABLE_INITIALIZERS
+from onnx_nepenthe.graph.view import IR_WITH_OVERRIDABLE_INITIALIZERS, overridable
 
 LOG = logging.getLogger(__name__)
 _DTYPES: dict[str, Any] = {
@@ -39,6 +39,8 @@ class Editor:
         self._graph = self._model.graph
         self._values = _all_values(self._graph)
         self._taken = _all_names(self._model)
+        self._overridable = overridable(model)
+        self._looked_at: set[tuple[str, tuple[int, ...]]] = set()
         self._shared: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     def value(self, name: str) -> ir.Value:
@@ -66,7 +68,8 @@ class Editor:
         only floats.
         """
         data = np.asarray(array).astype(_DTYPES[dtype], order="C")
-        key = (dtype, data.shape, hashlib.sha256(data.reshape(-1).view(np.uint8).data).digest())
+        self._remember_weights(dtype, data.shape)
+        key = _key(dtype, data)
         if key in self._shared:
             return self._shared[key]
         name = self.unique(hint)
@@ -84,6 +87,18 @@ class Editor:
         self._values[name] = value
         self._shared[key] = value
         return value
+
+    def _remember_weights(self, dtype: str, shape: tuple[int, ...]) -> None:
+        """Let new constants share the model's own weights of the same type and shape, once asked for."""
+        if (dtype, shape) in self._looked_at:
+            return
+        self._looked_at.add((dtype, shape))
+        for value in self._graph.initializers.values():
+            tensor = value.const_value
+            if tensor is None or tuple(tensor.shape) != shape or tensor.dtype.name.lower() != dtype:
+                continue
+            if value.name not in self._overridable:
+                self._shared.setdefault(_key(dtype, np.asarray(tensor.numpy())), value)
 
     def tensor(self, array: npt.ArrayLike, dtype: str) -> ir.TensorProtocol:
         """A tensor of ONNX type `dtype`, for an attribute."""
@@ -187,6 +202,11 @@ def _all_names(model: ir.Model) -> set[str]:
     for node in model.graph.all_nodes():
         names |= {name for name in (node.name, *(v.name for v in node.outputs)) if name}
     return names
+
+
+def _key(dtype: str, data: npt.NDArray[Any]) -> tuple[str, tuple[int, ...], bytes]:
+    flat = np.ascontiguousarray(data).reshape(-1)
+    return dtype, data.shape, hashlib.sha256(flat.view(np.uint8).data).digest()
 
 
 def freeze_initializers(model: ir.Model) -> ir.Model:

@@ -63,11 +63,11 @@ def view_from_model(model: ir.Model) -> GraphView:
     inferred = _with_shapes(model)
     graph = inferred.graph
     tensors: dict[str, Tensor] = {}
-    overridable = _overridable(model)
+    free = overridable(model)
     for value in (*graph.inputs, *graph.initializers.values()):
         name = value.name or ""
         array = None
-        if name in graph.initializers and name not in overridable:
+        if name in graph.initializers and name not in free:
             array = _array(value.const_value)
         tensors[name] = Tensor(name, _shape(value), _dtype(value), array)
     ops: list[OpView] = []
@@ -90,13 +90,13 @@ def view_from_model(model: ir.Model) -> GraphView:
     return GraphView(
         ops=tuple(ops),
         tensors=tensors,
-        inputs=tuple(v.name or "" for v in graph.inputs if v.name not in graph.initializers or v.name in overridable),
+        inputs=tuple(v.name or "" for v in graph.inputs if v.name not in graph.initializers or v.name in free),
         outputs=tuple(v.name or "" for v in graph.outputs),
         consumers={name: tuple(at) for name, at in consumers.items()},
         captured=frozenset(captured),
         opsets=dict(inferred.opset_imports),
         ir_version=inferred.ir_version,
-        overridable=overridable,
+        overridable=free,
         computed=frozenset(computed),
     )
 
@@ -107,7 +107,7 @@ def _with_shapes(model: ir.Model) -> ir.Model:
     return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy).model
 
 
-def _overridable(model: ir.Model) -> frozenset[str]:
+def overridable(model: ir.Model) -> frozenset[str]:
     """Initializers that a caller may feed: those that are inputs too, since IR 4.
 
     Before IR 4 every initializer had to be an input and runtimes take it for a constant:
