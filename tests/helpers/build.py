@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 Array = npt.NDArray[Any]
 Dims = Sequence[int | str]
 Home = Literal["initializer", "node", "input"]
-TYPES = {"float": TensorProto.FLOAT, "double": TensorProto.DOUBLE}
-NUMPY = {"float": np.float32, "double": np.float64}
+TYPES = {"float": TensorProto.FLOAT, "double": TensorProto.DOUBLE, "float16": TensorProto.FLOAT16}
+NUMPY = {"float": np.float32, "double": np.float64, "float16": np.float16}
 
 
 class Builder:

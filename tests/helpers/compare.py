@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-from tests.helpers.build import NUMPY, Array
+from tests.helpers.build import NUMPY, TYPES, Array
 from tests.helpers.reference import run_reference
 
 Feeds = Mapping[str, Array]
@@ -51,9 +51,12 @@ def feeds_for(model: onnx.ModelProto, rng: np.random.Generator, sizes: Mapping[s
         if info.name not in weights:
             dims = info.type.tensor_type.shape.dim
             shape = [sizes[d.dim_param] if d.dim_param else d.dim_value for d in dims]
-            dtype = "double" if info.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE else "float"
-            feeds[info.name] = rng.standard_normal(shape).astype(NUMPY[dtype])
+            feeds[info.name] = rng.standard_normal(shape).astype(_numpy_type(info))
     return feeds
+
+
+def _numpy_type(info: onnx.ValueInfoProto) -> type[np.floating[Any]]:
+    return next(NUMPY[name] for name, code in TYPES.items() if code == info.type.tensor_type.elem_type)
 
 
 def assert_close(results: list[Array], wanted: list[Array], tolerance: float) -> None:

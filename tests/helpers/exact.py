@@ -13,14 +13,14 @@ from onnx_nepenthe.charting import chart
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.linearise import Linearised, linearise
 from onnx_nepenthe.plan import Region, plan
-from onnx_nepenthe.prices import EveryExact, MultiplyAdds
+from onnx_nepenthe.prices import CostModel, EveryExact, MultiplyAdds
 from onnx_nepenthe.prove import bounds_of, describe, prove_regimes
 from onnx_nepenthe.rectifiers import find_rectifiers
 from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.rewrite import rewrite
 
 Decisions = Literal["proved", "none"]
-Latency = Literal["off", "macs"]
+Latency = Literal["off", "macs"] | CostModel
 Ranges = Mapping[str, tuple[float, float]]
 
 
@@ -55,8 +55,15 @@ def stages(
     view = view_from_model(loaded)
     linearised = proved(view, ranges or {}) if decisions == "proved" else Linearised({}, {})
     atlas = chart(view, linearised.decisions)
-    costs = EveryExact({}) if latency == "off" else MultiplyAdds({})
-    return Stages(loaded, view, linearised, atlas, plan(atlas, costs))
+    prices: CostModel
+    match latency:
+        case "off":
+            prices = EveryExact({})
+        case "macs":
+            prices = MultiplyAdds({})
+        case _:
+            prices = latency
+    return Stages(loaded, view, linearised, atlas, plan(atlas, prices))
 
 
 def collapse_exact(

@@ -18,6 +18,7 @@ Shape = tuple[int, ...]
 OLDEST_OPSET, NEWEST_OPSET = 7, 26
 """Of the default domain: the first with today's broadcasting, and the last that onnxruntime 1.31 runs."""
 LARGEST_VALUE = 3000
+RANGES = ((0.0, 1.0), (-1.0, 0.0), (-2.0, 2.0))
 SYMBOLS = ("N", "A", "B", "C", "D")
 
 
@@ -93,7 +94,7 @@ class RandomGraph:
             homes += ("input",)
         name = self.builder.constant(array.astype(NUMPY[self.builder.dtype]), home=self.draw.choice(homes))
         if self.draw.chance(12):
-            name = self.builder.node("Identity", name)
+            name = self.builder.node(self.draw.choice(("Identity", "Neg", "Abs")), name)
         self.constants.append((name, array.shape))
         return name
 
@@ -167,7 +168,7 @@ def _pads(g: RandomGraph, reach: list[int], shy: bool) -> list[int]:
 def drawn_graph(source: random.Random, operators: Mapping[str, Callable[[RandomGraph], object]]) -> RandomGraph:
     """A graph with one or two inputs and three to fifteen operators; its outputs are not chosen yet."""
     draw = Draw(source)
-    dtype = "double" if draw.chance(4) else "float"
+    dtype = draw.choice(("float",) * 6 + ("double",) * 2 + ("float16",))
     opset = draw.choice((17, draw.integer(OLDEST_OPSET, NEWEST_OPSET)))
     ir_version = draw.choice((9, 9, 9, 3, 4))
     rng = np.random.default_rng(draw.integer(0, 2**20))
@@ -194,10 +195,20 @@ def _input_shape(draw: Draw) -> Shape:
 
 @dataclass(frozen=True)
 class Sample:
-    """A model, what to feed, and the sizes that were left open."""
+    """A model, what to feed, and how to collapse it.
+
+    Attributes:
+        feeds: one per run; the first has the sizes that the graph was drawn for.
+        ranges: of inputs that are declared to be bounded.
+        variant: what is chosen: all that is exact, whatever random prices make cheapest, or some regions only.
+        seed: for those choices.
+    """
 
     model: onnx.ModelProto
     feeds: tuple[dict[str, Array], ...]
+    ranges: Mapping[str, tuple[float, float]]
+    variant: str
+    seed: int
 
 
 def finished(g: RandomGraph) -> Sample:
@@ -209,6 +220,8 @@ def finished(g: RandomGraph) -> Sample:
     for value in made:
         if draw.chance(10) and value not in outputs:
             outputs.append(value)
+    if draw.chance(30):
+        outputs.append(inputs[0])
     openness = draw.choice(("none", "batch", "all"))
     dims: dict[str, list[int | str]] = {}
     for value in inputs:
@@ -220,7 +233,10 @@ def finished(g: RandomGraph) -> Sample:
     model = g.builder.model(dims, [value.name for value in outputs])
     grown = {value.name: _grown(draw, value.shape, dims[value.name]) for value in inputs}
     runs = [{value.name: value.shape for value in inputs}] + ([grown] if openness != "none" else [])
-    return Sample(model, tuple(_fed(g, shapes) for shapes in runs))
+    ranges = {value.name: draw.choice(RANGES) for value in inputs if draw.chance(4)}
+    feeds = tuple(_fed(g, shapes, ranges) for shapes in runs)
+    variant = draw.choice(("all", "all", "prices", "some"))
+    return Sample(model, feeds, ranges, variant, draw.integer(0, 2**20))
 
 
 def _grown(draw: Draw, shape: Shape, dims: list[int | str]) -> Shape:
@@ -229,10 +245,12 @@ def _grown(draw: Draw, shape: Shape, dims: list[int | str]) -> Shape:
     )
 
 
-def _fed(g: RandomGraph, shapes: Mapping[str, Shape]) -> dict[str, Array]:
+def _fed(g: RandomGraph, shapes: Mapping[str, Shape], ranges: Mapping[str, tuple[float, float]]) -> dict[str, Array]:
     """Numbers for the inputs, and now and then for weights that may be fed."""
     rng, kind = g.builder.rng, NUMPY[g.builder.dtype]
     feeds: dict[str, Array] = {name: rng.standard_normal(shape).astype(kind) for name, shape in shapes.items()}
+    for name, (low, high) in ranges.items():
+        feeds[name] = rng.uniform(low, high, shapes[name]).astype(kind)
     if g.builder.ir_version >= 4:
         for info in g.builder.weight_inputs:
             if info.type.tensor_type.elem_type == TYPES[g.builder.dtype] and g.draw.chance(2):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper
 
+from tests.helpers.build import NUMPY, TYPES
 from tests.helpers.random_graphs import RandomGraph, Shape, Value, _fits, window
 
 Append = Callable[[RandomGraph], object]
@@ -381,11 +382,11 @@ def idle(g: RandomGraph) -> Value | None:
     x = g.latest()
     match g.draw.integer(0, 4):
         case 0:
-            return g.operator("Dropout", [x.name], x.shape)
+            outs = [g.builder.fresh("v") for _ in range(2 if g.draw.chance(4) else 1)]
+            return g.value(g.builder.node_n("Dropout", x.name, outs=outs)[0], x.shape)
         case 1:
             there = TensorProto.FLOAT if g.builder.dtype == "double" else TensorProto.DOUBLE
-            back = TensorProto.DOUBLE if g.builder.dtype == "double" else TensorProto.FLOAT
-            return g.operator("Cast", [g.builder.node("Cast", x.name, to=there)], x.shape, to=back)
+            return g.operator("Cast", [g.builder.node("Cast", x.name, to=there)], x.shape, to=TYPES[g.builder.dtype])
         case 2:
             return g.operator("Neg", [x.name], x.shape)
     return g.operator("Identity", [x.name], x.shape)
@@ -421,6 +422,21 @@ def _clip(g: RandomGraph, x: Value) -> Value:
     return g.operator("Clip", [x.name, *ends], x.shape)
 
 
+def off(g: RandomGraph) -> Value | None:
+    """A rectifier that is proved to be always off, or on the other piece of some channels."""
+    x = g.latest()
+    y = g.operator(g.draw.choice(("Sigmoid", "Relu", "Abs")), [x.name], x.shape)
+    match g.draw.integer(0, 2):
+        case 0:
+            y = g.operator("Neg", [y.name], x.shape)
+        case 1 if x.rank > 1:
+            signs = g.builder.rng.choice([-1.0, 1.0], (x.shape[1], *(1,) * (x.rank - 2))).astype(NUMPY[g.builder.dtype])
+            y = g.operator("Mul", [y.name, g.weight(signs)], x.shape)
+        case _:
+            y = g.operator("Sub", [y.name, g.number(2.0)], x.shape)
+    return g.operator("Relu", [y.name], x.shape)
+
+
 def max_pool(g: RandomGraph) -> Value | None:
     """A nonlinear operator that keeps a sign."""
     x = _image(g)
@@ -428,7 +444,10 @@ def max_pool(g: RandomGraph) -> Value | None:
         return None
     kernel = g.draw.integers(x.rank - 2, 1, 2)
     shape = (*x.shape[:2], *(n - k + 1 for n, k in zip(x.shape[2:], kernel, strict=True)))
-    return g.operator("MaxPool", [x.name], shape, kernel_shape=kernel) if _fits(shape) else None
+    if not _fits(shape):
+        return None
+    outs = [g.builder.fresh("v") for _ in range(2 if g.draw.chance(5) else 1)]
+    return g.value(g.builder.node_n("MaxPool", x.name, outs=outs, kernel_shape=kernel)[0], shape)
 
 
 def product(g: RandomGraph) -> Value | None:
@@ -441,14 +460,15 @@ def product(g: RandomGraph) -> Value | None:
 def branch(g: RandomGraph) -> Value | None:
     """An If whose bodies take values from outside."""
     x, y = g.latest(), g.draw.choice(g.values)
-    kind = TensorProto.DOUBLE if g.builder.dtype == "double" else TensorProto.FLOAT
+    kind = TYPES[g.builder.dtype]
+    outer = g.draw.choice((y.name, g.weight(g.normal(2))))
     condition = g.builder.constant(np.array(g.draw.chance(2)))
     bodies = []
     for op_type in ("Neg", "Abs"):
         out = g.builder.fresh("b")
         info = helper.make_tensor_value_info(out, kind, [None] * x.rank)
         other = g.builder.fresh("b")
-        nodes = [helper.make_node(op_type, [x.name], [out]), helper.make_node("Neg", [y.name], [other])]
+        nodes = [helper.make_node(op_type, [x.name], [out]), helper.make_node("Neg", [outer], [other])]
         bodies.append(helper.make_graph(nodes, g.builder.fresh("body"), [], [info]))
     return g.operator("If", [condition], x.shape, then_branch=bodies[0], else_branch=bodies[1])
 
@@ -474,6 +494,7 @@ OPERATORS: dict[str, Append] = {
     "squeeze": squeeze,
     "idle": idle,
     **{f"rectifier {i}": rectifier for i in range(2)},
+    "off": off,
     "max_pool": max_pool,
     "product": product,
     "branch": branch,
