@@ -20,7 +20,7 @@ from onnx_nepenthe.graph.edit import Editor
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import INPUT, Entrance, blank, cut
 from onnx_nepenthe.graph.view import GraphView
-from onnx_nepenthe.latency import OperatorTable
+from onnx_nepenthe.latency import SMALLEST_COST_S, OperatorTable
 from onnx_nepenthe.opview import OpView, Tensor
 from onnx_nepenthe.prices import MultiplyAdds, kept_cost
 from onnx_nepenthe.regions import Affine
@@ -70,8 +70,9 @@ class MeasuredCosts:
 
     def keep(self, value: Affine, form: Form | None) -> float:
         """Timed as it stands in the model, with random inputs."""
-        if not kept_cost(value, form, self.dims).elements and form is not None and not form_cost(form, self.dims).macs:
-            return 0.0
+        kept = kept_cost(value, form, self.dims)
+        if not kept.elements and not kept.macs:
+            return SMALLEST_COST_S
         operands = [operand for operand in value.op.inputs if operand is not None and operand.constant is None]
         after = self._fused(value.name)
         key = json.dumps(["keep", op_signature(value.op, self.dims), after.op_type if after else ""])

@@ -63,7 +63,7 @@ def _operators(cost: Cost) -> float:
 
 def kept_cost(value: Affine, form: Form | None, dims: Mapping[str, int]) -> Cost:
     """Analytic cost of an operator as it is."""
-    if form is not None:
+    if form is not None and not value.rectifier:
         cost = form_cost(form, dims)
         if cost.weighted:
             return cost

@@ -2,6 +2,6 @@
 
 from onnx_nepenthe.latency.feeds import random_feeds
 from onnx_nepenthe.latency.pairs import Comparison, compare
-from onnx_nepenthe.latency.table import OperatorTable
+from onnx_nepenthe.latency.table import SMALLEST_COST_S, OperatorTable
 
-__all__ = ["Comparison", "OperatorTable", "compare", "random_feeds"]
+__all__ = ["SMALLEST_COST_S", "Comparison", "OperatorTable", "compare", "random_feeds"]
