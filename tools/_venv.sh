@@ -22,12 +22,12 @@ find_python() {
 
 # make_venv FOLDER: an empty virtual environment there, holding only the pinned build backend.
 make_venv() {
-    if [[ -e "$1" && ! -e "$1/pyvenv.cfg" ]]; then
-        echo "$1 exists and is no virtual environment; name another folder" >&2
-        return 1
-    fi
     local python
     python=$(find_python) || return 1
+    if [[ -e "$1" && ! -e "$1/pyvenv.cfg" ]]; then
+        echo "$1 exists and is no virtual environment; remove it or name another folder" >&2
+        return 1
+    fi
     "$python" -m venv --clear "$1" &&
         "$1/bin/python" -m pip install --quiet --constraint tools/constraints.txt setuptools
 }
