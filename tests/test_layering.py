@@ -112,13 +112,22 @@ def dotted(file: Path, package: Path) -> str:
 
 
 def imports(file: Path, package: Path) -> Iterator[tuple[str, bool, int]]:
-    """(absolute name, whether it is inside a function, line) of everything `file` imports."""
+    """(absolute name, whether importing `file` leaves it for later, line) of everything `file` imports."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    functions = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
-    late = {id(inner) for function in functions for inner in ast.walk(function)}
+    late = {id(inner) for node in ast.walk(tree) if runs_late(node) for inner in ast.walk(node)}
     for node in ast.walk(tree):
         for name in names_imported(node, dotted(file, package), is_package=file.name == "__init__.py"):
             yield name, id(node) in late, getattr(node, "lineno", 0)
+
+
+def runs_late(node: ast.AST) -> bool:
+    """Whether what is inside `node` is not run by importing the module."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+            return True
+        case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=[]):
+            return True
+    return False
 
 
 def names_imported(node: ast.AST, module: str, *, is_package: bool) -> list[str]:
@@ -267,6 +276,7 @@ WRONG = {
         "torch is imported only by",
     ),
     "no door": ("measure.py", "import pandas", "pandas has no door"),
+    "wrong door, for types": ("plan.py", "if TYPE_CHECKING:\n    import onnx", "onnx is imported only by ['graph']"),
     "numpy too low": ("errors.py", "import numpy as np", "row 0 needs no arrays"),
     "unlisted module": ("helpers.py", "", "in no row"),
     "cli imports prune early": ("cli/run.py", "from onnx_nepenthe.prune import loop", "inside functions"),
@@ -282,6 +292,7 @@ RIGHT = {
     "version": ("report/html.py", "from onnx_nepenthe import __version__\nimport jinja2"),
     "cli imports prune late": ("cli/run.py", "def f():\n    from onnx_nepenthe.prune import loop"),
     "prune": ("prune/loop.py", "import torch\nimport numpy\nfrom onnx_nepenthe import sources, regimes, ops"),
+    "facade, for types": ("__init__.py", "if TYPE_CHECKING:\n    from onnx_nepenthe.pipeline import Outcome"),
     "facade, late": ("__init__.py", "def f():\n    from onnx_nepenthe.pipeline import collapse"),
 }
 EVERY_ENTRY = {"prune/__init__.py": "", **{f"{entry}/__init__.py": "" for row in ROWS for entry in row}}
