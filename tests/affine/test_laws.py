@@ -181,7 +181,7 @@ PAIRS = list(product(MAKERS, MAKERS))
 
 
 @pytest.mark.parametrize(("second", "first"), PAIRS)
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_a_composition_is_one_after_the_other(second: str, first: str, data: st.DataObject) -> None:
     (one, two), x = data.draw(st.composite(draw_chain)((first, second)))
@@ -230,7 +230,7 @@ def acting_axis(maps: list[AffineMap]) -> int:
 
 
 @pytest.mark.parametrize(("left", "right"), PAIRS)
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_a_sum_is_the_sum(left: str, right: str, data: st.DataObject) -> None:
     maps, x, sizes = data.draw(beside((left, right)))
@@ -244,7 +244,7 @@ def test_a_sum_is_the_sum(left: str, right: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(("left", "right"), PAIRS)
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(data=st.data())
 def test_a_stack_is_the_concatenation(left: str, right: str, data: st.DataObject) -> None:
     maps, x, sizes = data.draw(beside((left, right)))
@@ -292,7 +292,7 @@ def test_other_ways_to_write_a_convolution(name: str, data: st.DataObject) -> No
 
 
 @pytest.mark.parametrize(("left", "right"), list(product(CONVS, CONVS)))
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_aligned_convolutions_share_their_geometry(left: str, right: str, data: st.DataObject) -> None:
     maps, x, sizes = data.draw(beside((left, right)))

@@ -48,7 +48,7 @@ def targets(draw: st.DrawFn, shape: tuple[int, ...], stated: Shape) -> list[Dim]
     return target
 
 
-@settings(max_examples=600)
+@settings(max_examples=400)
 @given(data=st.data())
 def test_a_chain_of_reshapes_and_transposes(data: st.DataObject) -> None:
     draw = data.draw
