@@ -1,4 +1,4 @@
-"""Which samples calibrate and which verify, and which are taken when only some may be."""
+"""Which samples calibrate, tune and verify, and which are taken when only some may be."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Literal, TypeVar
 from onnx_nepenthe.errors import UsageError
 
 T = TypeVar("T")
-Part = Literal["all", "calibration", "verification"]
-PARTS: tuple[Part, ...] = ("all", "calibration", "verification")
+Part = Literal["all", "calibration", "verification", "fitting", "tuning"]
+PARTS: tuple[Part, ...] = ("all", "calibration", "verification", "fitting", "tuning")
 BLOCK = 5
-"""One sample of every block verifies, the other four calibrate."""
+"""One sample of every block verifies, the other four calibrate; of those one tunes and three fit."""
 
 
 def split(samples: Iterable[T], part: Part, seed: int) -> Iterator[T]:
     """The samples of `part`, in order.
 
-    One sample of every five consecutive ones verifies. Taking it from every block keeps class-sorted data
+    One sample of every five consecutive ones verifies. The others calibrate; where decisions cost accuracy, one of
+    them tunes and the rest fit. Taking it from every block keeps class-sorted data
     stratified; hashing its position within the block keeps labels with a period from falling in step.
     A shorter last block takes the position modulo its length; a lone sample calibrates.
 
@@ -30,10 +31,23 @@ def split(samples: Iterable[T], part: Part, seed: int) -> Iterator[T]:
         yield from samples
         return
     for number, block in enumerate(_blocks(samples)):
-        position = _position("split", seed, number, BLOCK) % len(block)
+        verifies = _position("split", seed, number, BLOCK) % len(block)
         if number == 0 and len(block) == 1:
-            position = -1
-        yield from (sample for at, sample in enumerate(block) if (at == position) == (part == "verification"))
+            verifies = -1
+        shift = 1 + _position("tune", seed, number, BLOCK - 1) % max(1, len(block) - 1)
+        tunes = (verifies + shift) % len(block) if len(block) > 1 else -1
+        yield from (sample for at, sample in enumerate(block) if _belongs(at, part, verifies, tunes))
+
+
+def _belongs(at: int, part: Part, verifies: int, tunes: int) -> bool:
+    match part:
+        case "verification":
+            return at == verifies
+        case "tuning":
+            return at == tunes
+        case "fitting":
+            return at not in (verifies, tunes)
+    return at != verifies
 
 
 def part_size(total: int, part: Part) -> int:
@@ -43,7 +57,9 @@ def part_size(total: int, part: Part) -> int:
     (3, 8, 0)
     """
     verification = 0 if total == 1 else -(-total // BLOCK)
-    return {"all": total, "verification": verification, "calibration": total - verification}[part]
+    tuning = total // BLOCK + (total % BLOCK > 1)
+    sizes = {"all": total, "verification": verification, "calibration": total - verification, "tuning": tuning}
+    return sizes[part] if part in sizes else total - verification - tuning
 
 
 def thin(samples: Iterable[T], total: int | None, limit: int | None, seed: int) -> Iterator[T]:
