@@ -15,6 +15,10 @@ from onnx_nepenthe.ops.base import FLOATS, UNKNOWN_TYPE, Chain, Reading, Select
 from onnx_nepenthe.opview import OpView, Tensor
 from onnx_nepenthe.regions import Affine, Atlas, NodeRefusal
 
+OLDEST_OPSET = 7
+"""The first in which Add and its like broadcast as they do today."""
+TOO_OLD = Refused("its opset is older than 7", "convert the model with onnx.version_converter")
+
 
 def chart(view: GraphView, decisions: Mapping[str, Decision], skip: frozenset[str] = frozenset()) -> Atlas:
     """Read every operator of `view`.
@@ -25,6 +29,9 @@ def chart(view: GraphView, decisions: Mapping[str, Decision], skip: frozenset[st
         skip: operator types not to read.
     """
     atlas = Atlas(view)
+    if view.opsets.get("", OLDEST_OPSET) < OLDEST_OPSET:
+        atlas.refusals.append(NodeRefusal("every operator", "", TOO_OLD))
+        return atlas
     for op in view.ops:
         decision = next((decisions[name] for name in op.outputs if name in decisions), None)
         reading = _from_decision(decision) if decision is not None else _read(_with_constants(op, atlas), atlas, skip)
