@@ -49,6 +49,26 @@ def conv(g: RandomGraph) -> Value | None:
     return g.operator("Conv", inputs, shape, **attributes)
 
 
+def padded_twice(g: RandomGraph) -> Value | None:
+    """Zeros around, then something that moves them, then a padded convolution."""
+    x = _image(g)
+    if x is None:
+        return None
+    spatial = x.rank - 2
+    pads = g.draw.integers(2 * spatial, 0, 1)
+    shape = (*x.shape[:2], *(n + b + e for n, b, e in zip(x.shape[2:], pads, pads[spatial:], strict=False)))
+    if not _fits(shape):
+        return None
+    if g.opset < 11:
+        y = g.operator("Pad", [x.name], shape, pads=[0, 0, *pads[:spatial], 0, 0, *pads[spatial:]])
+    else:
+        y = g.operator("Pad", [x.name, g.ints([0, 0, *pads[:spatial], 0, 0, *pads[spatial:]])], shape)
+    if g.draw.chance(2):
+        y = g.operator("Add", [y.name, g.weight(g.normal(shape[1], *(1,) * spatial))], shape)
+    weight = g.weight(g.normal(2, shape[1], *(3,) * spatial))
+    return g.operator("Conv", [y.name, weight], (shape[0], 2, *shape[2:]), pads=[1] * (2 * spatial))
+
+
 def conv_transpose(g: RandomGraph) -> Value | None:
     """Mostly of stride 1."""
     x = _image(g)
@@ -75,6 +95,8 @@ def conv_transpose(g: RandomGraph) -> Value | None:
 def gemm(g: RandomGraph) -> Value | None:
     """All flags, addends of every shape that is broadcast."""
     x = g.latest()
+    if x.rank > 2 and g.draw.chance(2):
+        x = g.operator("Flatten", [x.name], (x.shape[0], prod(x.shape[1:])))
     if x.rank != 2:
         return None
     turned = g.draw.chance(12)
@@ -446,7 +468,7 @@ def max_pool(g: RandomGraph) -> Value | None:
     shape = (*x.shape[:2], *(n - k + 1 for n, k in zip(x.shape[2:], kernel, strict=True)))
     if not _fits(shape):
         return None
-    outs = [g.builder.fresh("v") for _ in range(2 if g.draw.chance(5) else 1)]
+    outs = [g.builder.fresh("v") for _ in range(2 if g.opset >= 8 and g.draw.chance(5) else 1)]
     return g.value(g.builder.node_n("MaxPool", x.name, outs=outs, kernel_shape=kernel)[0], shape)
 
 
@@ -475,6 +497,7 @@ def branch(g: RandomGraph) -> Value | None:
 
 OPERATORS: dict[str, Append] = {
     **{f"conv {i}": conv for i in range(5)},
+    "padded_twice": padded_twice,
     "conv_transpose": conv_transpose,
     **{f"gemm {i}": gemm for i in range(2)},
     "matmul": matmul,
