@@ -17,7 +17,8 @@ from onnx_nepenthe.linearise import Linearised, linearise
 from onnx_nepenthe.measure import Measurement, measure
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, RectifierRow, Refusal, Side
-from onnx_nepenthe.prove import bounds_of, describe, prove_regimes
+from onnx_nepenthe.prove import UNPROVED, Bounds, bounds_of, describe, describe_relaxed, prove_regimes
+from onnx_nepenthe.proving.crown import Bend, relaxed_bounds
 from onnx_nepenthe.rectifiers import Rectifier, RefusedRectifier, find_rectifiers
 from onnx_nepenthe.session import environment, open_session
 from onnx_nepenthe.sources import Source, open_source
@@ -60,7 +61,7 @@ def find(model: Model, options: Options) -> Findings:
     found, refused = find_rectifiers(view)
     rectifiers = tuple(r for r in found if not {r.op, r.rule} & options.skip)
     source = _open(model, options)
-    proofs = prove(view, rectifiers, options.input_ranges)
+    proofs = prove(view, rectifiers, options.input_ranges, options.prove_budget_s)
     measurement = None if source is None else _measure(model, rectifiers, source, options)
     counts = {} if measurement is None or options.proved_only else measurement.counts
     linearised = linearise(rectifiers, proofs, counts)
@@ -90,21 +91,54 @@ def _measure(model: Model, rectifiers: tuple[Rectifier, ...], source: Source, op
 
 
 def prove(
-    view: GraphView, rectifiers: tuple[Rectifier, ...], ranges: Mapping[str, tuple[float, float]]
+    view: GraphView,
+    rectifiers: tuple[Rectifier, ...],
+    ranges: Mapping[str, tuple[float, float]],
+    budget_s: float = 0.0,
 ) -> dict[str, tuple[IntArray, str]]:
-    """Per rectifier the proved piece of each channel (-1 for none) and the argument."""
+    """Per rectifier the proved piece of each channel (-1 for none) and the argument.
+
+    Args:
+        view: the graph.
+        rectifiers: of the graph.
+        ranges: input → (low, high).
+        budget_s: seconds for the linear relaxation of what intervals leave open.
+    """
     bounds = bounds_of(view, ranges)
     proofs: dict[str, tuple[IntArray, str]] = {}
     for rectifier in rectifiers:
         known = bounds.get(rectifier.operand)
-        if known is None:
-            continue
-        if rectifier.channels is None or rectifier.axis is None:
-            pieces = prove_regimes(rectifier.activation, known.hull(), 1, rectifier.axis or 0)
-        else:
-            pieces = prove_regimes(rectifier.activation, known, rectifier.channels, rectifier.axis)
-        proofs[rectifier.key] = (pieces, describe(known))
+        if known is not None:
+            proofs[rectifier.key] = (_pieces(rectifier, known), describe(known))
+    if budget_s > 0 and any((pieces == UNPROVED).any() for pieces, _ in proofs.values()):
+        proofs.update(_relaxed(view, rectifiers, bounds, budget_s, proofs))
     return proofs
+
+
+def _relaxed(
+    view: GraphView,
+    rectifiers: tuple[Rectifier, ...],
+    bounds: Mapping[str, Bounds],
+    budget_s: float,
+    proofs: Mapping[str, tuple[IntArray, str]],
+) -> dict[str, tuple[IntArray, str]]:
+    """Of the rectifiers of which the relaxation proves more."""
+    bends = {r.output: Bend(r.operand, r.activation, r.axis) for r in rectifiers}
+    found = relaxed_bounds(view, bounds, bends, budget_s)
+    where = {name: bounds[name] for name in view.inputs}
+    more: dict[str, tuple[IntArray, str]] = {}
+    for rectifier in rectifiers:
+        if rectifier.operand in found:
+            pieces = _pieces(rectifier, found[rectifier.operand])
+            if (pieces != UNPROVED).sum() > (proofs[rectifier.key][0] != UNPROVED).sum():
+                more[rectifier.key] = (pieces, describe_relaxed(pieces, found[rectifier.operand], where))
+    return more
+
+
+def _pieces(rectifier: Rectifier, bounds: Bounds) -> IntArray:
+    if rectifier.channels is None or rectifier.axis is None:
+        return prove_regimes(rectifier.activation, bounds.hull(), 1, rectifier.axis or 0)
+    return prove_regimes(rectifier.activation, bounds, rectifier.channels, rectifier.axis)
 
 
 def report(

@@ -13,7 +13,7 @@ from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView, Tensor
 from onnx_nepenthe.proving import INTEGERS, TRANSFERS, Bounds, Call, constant_bounds, interval, stored, top
 
-__all__ = ["UNPROVED", "Bounds", "bounds_of", "describe", "prove_regimes"]
+__all__ = ["UNPROVED", "Bounds", "bounds_of", "describe", "describe_relaxed", "prove_regimes"]
 FloatArray = npt.NDArray[np.float64]
 DEFAULT_DOMAINS = ("", "ai.onnx")
 UNPROVED = -1
@@ -137,8 +137,29 @@ def describe(bounds: Bounds) -> str:
     >>> describe(interval(0.0, float("inf"))), describe(interval([-1, 0], [0, 2], axis=1))
     ('z in [0, inf)', 'z in [-1, 2], told apart by channel')
     """
+    return f"z in {_range(bounds)}" + ("" if bounds.axis is None else ", told apart by channel")
+
+
+def describe_relaxed(pieces: npt.NDArray[np.int64], bounds: Bounds, inputs: Mapping[str, Bounds]) -> str:
+    """Bounds by linear relaxation as evidence: of the proved channels of each piece, and for which inputs.
+
+    Args:
+        pieces: int64 (channels,), -1 where nothing is proved.
+        bounds: of the operand.
+        inputs: bounds of the graph's inputs.
+
+    >>> describe_relaxed(np.array([1, -1]), interval([0.12, -3], [9, 3], axis=1), {"input": interval(0, 1)})
+    'CROWN bound z in [0.12, 9] for input in [0, 1]'
+    """
+    low, high = np.broadcast_to(bounds.low, pieces.shape), np.broadcast_to(bounds.high, pieces.shape)
+    proved = sorted({int(piece) for piece in pieces if piece != UNPROVED})
+    ranges = [_range(interval(low[pieces == piece].min(), high[pieces == piece].max())) for piece in proved]
+    given = ", ".join(f"{name} in {_range(known)}" for name, known in inputs.items())
+    return f"CROWN bound z in {' or '.join(ranges)} for {given}"
+
+
+def _range(bounds: Bounds) -> str:
     hull = bounds.hull()
     low, high = float(hull.low), float(hull.high)
     opening, closing = "(" if low == -np.inf else "[", ")" if high == np.inf else "]"
-    by_channel = "" if bounds.axis is None else ", told apart by channel"
-    return f"z in {opening}{low:.4g}, {high:.4g}{closing}{by_channel}"
+    return f"{opening}{low:.4g}, {high:.4g}{closing}"
