@@ -22,6 +22,7 @@ _DTYPES: dict[str, Any] = {
     "bfloat16": ml_dtypes.bfloat16,
     "int64": np.int64,
     "int32": np.int32,
+    "uint8": np.uint8,
     "bool": np.bool_,
 }
 FIRST_CONSTANT_OF_ANY_TYPE = 9

@@ -16,14 +16,13 @@ import onnx_ir as ir
 
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.edit import Editor
+from onnx_nepenthe.graph.reductions import DOUBLE, FLOAT, INT64, Reducer
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import Tensor
 
 FloatArray = npt.NDArray[np.float64]
 OLDEST_OPSET = 7
 """Before it, operators broadcast by attributes."""
-_FLOAT, _INT64, _DOUBLE = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.DOUBLE
-_AXES_ARE_INPUTS = {"ReduceSum": 13, "ReduceMin": 18, "ReduceMax": 18}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +35,7 @@ class Target:
         knots: increasing; each float64 () or (channels,).
         axis: z's channel axis; None to take all elements for one channel.
         channels: size of that axis, else 1.
+        result: name of y = activation(z), for sums of both; "" when not known.
     """
 
     key: str
@@ -43,6 +43,26 @@ class Target:
     knots: tuple[FloatArray, ...]
     axis: int | None = None
     channels: int = 1
+    result: str = ""
+
+
+@dataclass(frozen=True)
+class What:
+    """What a probe returns; keys of targets.
+
+    Attributes:
+        careful: those with NaN or very many elements, counted in int64.
+        ends: those of which minimum and maximum do.
+        lines: those whose sums for a least-squares line are wanted.
+        rows: names of values whose samples (axis 0) are counted apart; see `samples.values_with_samples`.
+        bytewise: whether the provider has MatMulInteger for bytes, the fastest way to count.
+    """
+
+    careful: Collection[str] = ()
+    ends: Collection[str] = ()
+    lines: Collection[str] = ()
+    rows: Collection[str] = ()
+    bytewise: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,29 +75,36 @@ class Taps:
     Attributes:
         target: what is counted.
         rows: each sample is counted apart.
-        careful: counts are int64 and `valid` exists; otherwise they are floats, exact below 2^24.
+        careful: counts are int64 and `valid` exists; otherwise they are int32, or floats, exact below 2^24.
         shape: int64 (rank,), z's shape in this run.
-        above, below: per knot, elements greater and less than it.
         low, high, total: minimum, maximum and sum of z; the sum is NaN when some z is.
+        above, below: per knot, elements greater and less than it; () where only the ends are wanted.
         valid: elements that are not NaN ("" unless `careful`).
+        lines: sums of z, z², y, y² and zy; () unless wanted.
     """
 
     target: Target
     rows: bool
     careful: bool
     shape: str
-    above: tuple[str, ...]
-    below: tuple[str, ...]
     low: str
     high: str
     total: str
+    above: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
     valid: str = ""
+    lines: tuple[str, ...] = ()
+
+    @property
+    def is_ends(self) -> bool:
+        """Whether there are knots but no counts."""
+        return bool(self.target.knots) and not self.above
 
     @property
     def names(self) -> tuple[str, ...]:
         """All outputs to fetch."""
-        names = (self.shape, *self.above, *self.below, self.low, self.high, self.total)
-        return (*names, self.valid) if self.valid else names
+        names = (self.shape, self.low, self.high, self.total, self.valid, *self.lines, *self.above, *self.below)
+        return tuple(dict.fromkeys(name for name in names if name))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,22 +135,14 @@ def why_not_countable(view: GraphView, target: Target) -> str:
     return ""
 
 
-def build_probe(
-    model: ir.Model,
-    view: GraphView,
-    targets: Sequence[Target],
-    *,
-    careful: Collection[str] = (),
-    rows: Collection[str] = (),
-) -> Probe:
+def build_probe(model: ir.Model, view: GraphView, targets: Sequence[Target], what: What = What()) -> Probe:
     """A copy of `model` that returns counts.
 
     Args:
         model: not changed.
         view: of the same model.
         targets: at least one, all countable (`why_not_countable`).
-        careful: keys of targets with NaN or very many elements.
-        rows: names of values whose samples (axis 0) are counted apart; see `samples.values_with_samples`.
+        what: to return.
 
     Raises:
         UnsupportedError: the model's opset is older than 7.
@@ -136,83 +155,62 @@ def build_probe(
     graph = editor.value(targets[0].value).graph
     assert graph is not None
     graph.outputs.clear()
-    taps = tuple(
-        _tap(editor, t, view.tensors[t.value], careful=t.key in careful, rows=t.value in rows) for t in targets
-    )
+    taps = tuple(_tap(editor, target, view.tensors[target.value], what) for target in targets)
     return Probe(editor.finish(), taps)
 
 
-def _tap(editor: Editor, target: Target, tensor: Tensor, *, careful: bool, rows: bool) -> Taps:
+def _tap(editor: Editor, target: Target, tensor: Tensor, what: What) -> Taps:
     rank = tensor.rank
     axis = target.axis if target.axis is None or rank is None else target.axis % rank
-    rows = rows and bool(rank) and axis != 0
-    kept = {a for a in (axis, 0 if rows else None) if a is not None}
-    axes = None if rank is None else tuple(a for a in range(rank) if a not in kept)
+    rows = target.value in what.rows and bool(rank) and axis != 0
+    careful = target.key in what.careful
     z, dtype = _comparable(editor, editor.value(target.value), tensor.dtype)
-    counter = _Counter(editor, axes, _INT64 if careful else _FLOAT, target.key)
-    trailing = 0 if axis is None or rank is None else rank - axis - 1
-    bounds = [_bounds(knot, trailing, dtype) for knot in target.knots]
+    reducer = Reducer(editor, tensor.shape, axis, rows, careful, what.bytewise, target.key)
     taps = Taps(
         target=replace(target, axis=axis),
         rows=rows,
         careful=careful,
-        shape=counter.output(editor.node("Shape", [editor.value(target.value)], hint=target.key), _INT64),
-        above=tuple(counter.compare("Greater", z, floor, dtype) for floor, _ in bounds),
-        below=tuple(counter.compare("Less", z, ceiling, dtype) for _, ceiling in bounds),
-        low=counter.reduced("ReduceMin", z, z.dtype),
-        high=counter.reduced("ReduceMax", z, z.dtype),
-        total=counter.reduced("ReduceSum", z, z.dtype),
+        shape=reducer.output(editor.node("Shape", [editor.value(target.value)], hint=target.key), INT64),
+        low=reducer.reduce("ReduceMin", z, z.dtype),
+        high=reducer.reduce("ReduceMax", z, z.dtype),
+        total=reducer.total(z),
     )
-    return replace(taps, valid=counter.count(_is_number(editor, z, dtype, target.key))) if careful else taps
+    if careful:
+        taps = replace(taps, valid=reducer.count(_is_number(editor, z, dtype, target.key)))
+    if target.key in what.lines:
+        taps = replace(taps, lines=(taps.total, *_products(reducer, target, z, tensor.dtype)))
+    if target.key in what.ends:
+        return taps
+    trailing = 0 if axis is None or rank is None else rank - axis - 1
+    bounds = [_bounds(knot, trailing, dtype) for knot in target.knots]
+    return replace(
+        taps,
+        above=tuple(reducer.count(_compared(editor, "Greater", z, floor, dtype)) for floor, _ in bounds),
+        below=tuple(reducer.count(_compared(editor, "Less", z, ceiling, dtype)) for _, ceiling in bounds),
+    )
 
 
-@dataclass(frozen=True, eq=False)
-class _Counter:
-    """Adds outputs that reduce over `axes` (None: all) in the type `counts`."""
+def _compared(editor: Editor, op_type: str, z: ir.Value, bound: FloatArray, dtype: str) -> ir.Value:
+    return editor.node(op_type, [z, editor.constant("knot", bound, dtype)], hint=z.name or "z")
 
-    editor: Editor
-    axes: tuple[int, ...] | None
-    counts: ir.DataType
-    hint: str
 
-    def compare(self, op_type: str, z: ir.Value, bound: FloatArray, dtype: str) -> str:
-        """Output: how many z compare with `bound`."""
-        knot = self.editor.constant("knot", bound, dtype)
-        return self.count(self.editor.node(op_type, [z, knot], hint=self.hint))
+def _products(reducer: Reducer, target: Target, z: ir.Value, dtype: str) -> tuple[str, ...]:
+    """Sums of z², y, y² and zy."""
+    y, _ = _comparable(reducer.editor, reducer.editor.value(target.result), dtype)
 
-    def count(self, condition: ir.Value) -> str:
-        """Output: how often `condition` holds."""
-        ones = self.editor.node("Cast", [condition], {"to": int(self.counts)}, hint=self.hint)
-        return self.reduced("ReduceSum", ones, self.counts)
+    def product(left: ir.Value, right: ir.Value) -> str:
+        return reducer.total(reducer.editor.node("Mul", [left, right], hint=target.key))
 
-    def reduced(self, op_type: str, value: ir.Value, dtype: ir.DataType | None) -> str:
-        """Output: `value` reduced; no axes at all would mean all axes, hence Identity."""
-        if self.axes == ():
-            return self.output(self.editor.node("Identity", [value], hint=self.hint), dtype)
-        inputs: list[ir.Value | None] = [value]
-        attributes: dict[str, int | list[int]] = {"keepdims": 0}
-        if self.axes is not None and self.editor.opset >= _AXES_ARE_INPUTS[op_type]:
-            inputs.append(self.editor.constant("axes", np.asarray(self.axes), "int64"))
-        elif self.axes is not None:
-            attributes["axes"] = list(self.axes)
-        return self.output(self.editor.node(op_type, inputs, attributes, hint=self.hint), dtype)
-
-    def output(self, value: ir.Value, dtype: ir.DataType | None) -> str:
-        """Make `value` an output and return its name."""
-        value.type = None if dtype is None else ir.TensorType(dtype)
-        assert value.graph is not None
-        assert value.name is not None
-        value.graph.outputs.append(value)
-        return value.name
+    return product(z, z), reducer.total(y), product(y, y), product(z, y)
 
 
 def _comparable(editor: Editor, value: ir.Value, dtype: str) -> tuple[ir.Value, str]:
     """z in a type that every comparison and reduction takes and that holds it exactly."""
     if dtype in ("float", "double"):
         if value.dtype is None:
-            value.type = ir.TensorType(_FLOAT if dtype == "float" else _DOUBLE)
+            value.type = ir.TensorType(FLOAT if dtype == "float" else DOUBLE)
         return value, dtype
-    wide = _DOUBLE if dtype == "" else _FLOAT
+    wide = DOUBLE if dtype == "" else FLOAT
     cast = editor.node("Cast", [value], {"to": int(wide)}, hint=value.name or "z")
     cast.type = ir.TensorType(wide)
     return cast, wide.name.lower()

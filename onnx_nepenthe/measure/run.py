@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.errors import UnsupportedError
-from onnx_nepenthe.graph.probe import Taps, Target, build_probe, why_not_countable
+from onnx_nepenthe.graph.probe import Taps, Target, What, build_probe, why_not_countable
 from onnx_nepenthe.graph.samples import values_with_samples
 from onnx_nepenthe.graph.serial import Model, digest
 from onnx_nepenthe.graph.view import GraphView, view_from_model
@@ -126,7 +126,7 @@ class _Run:
         self.skipped: dict[str, int] = {}
 
     def _open(self) -> tuple[Session, tuple[Taps, ...]]:
-        probe = build_probe(self._model, self._view, self._targets, careful=self._careful, rows=self._rows)
+        probe = build_probe(self._model, self._view, self._targets, What(careful=self._careful, rows=self._rows))
         return open_session(probe.model, self._config), probe.taps
 
     def add(self, batch: Batch, fixed: int | None) -> None:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from onnx_nepenthe.graph.probe import Probe, Target, build_probe
+from onnx_nepenthe.graph.probe import Probe, Target, What, build_probe
 from onnx_nepenthe.graph.samples import values_with_samples
 from onnx_nepenthe.graph.view import view_from_model
 
@@ -40,7 +40,7 @@ TARGET = Target("r", "z", (np.array(0.0),), axis=1, channels=3)
 
 
 def probe(model: ir.Model, **options: Any) -> Probe:
-    return build_probe(model, view_from_model(model), [TARGET], **options)
+    return build_probe(model, view_from_model(model), [TARGET], What(**options))
 
 
 @pytest.mark.parametrize(("opset", "ir_version"), [(7, 3), (7, 4), (9, 3), (13, 8), (18, 8), (21, 10)])
