@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
 
 from onnx_nepenthe.graph.constants import fold_constant
 from onnx_nepenthe.graph.folding import evaluate_constants
+from onnx_nepenthe.graph.shapes import with_shapes
 from onnx_nepenthe.opview import OpView, Shape, Tensor
 
-LOG = logging.getLogger(__name__)
 IR_WITH_OVERRIDABLE_INITIALIZERS = 4
 
 
@@ -59,8 +57,8 @@ class GraphView:
 
 
 def view_from_model(model: ir.Model) -> GraphView:
-    """Read `model`, inferring the shapes it does not state; the model is not changed."""
-    inferred = _with_shapes(model)
+    """Read `model` with inferred shapes; the model is not changed."""
+    inferred = with_shapes(model)
     graph = inferred.graph
     tensors: dict[str, Tensor] = {}
     free = overridable(model)
@@ -99,12 +97,6 @@ def view_from_model(model: ir.Model) -> GraphView:
         overridable=free,
         computed=frozenset(computed),
     )
-
-
-def _with_shapes(model: ir.Model) -> ir.Model:
-    copy = model.clone()
-    logging.getLogger("onnx_ir.passes.common.shape_inference").setLevel(logging.ERROR)
-    return ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy).model
 
 
 def overridable(model: ir.Model) -> frozenset[str]:
