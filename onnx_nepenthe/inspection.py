@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from onnx_nepenthe.affine.cost import BATCH_SIZE
 from onnx_nepenthe.errors import Refused, UnsupportedError
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.stats import model_size
@@ -177,9 +178,11 @@ def report(
 
 
 def side_of(view: GraphView, dims: Mapping[str, int] | None = None) -> Side:
-    """Size and number of rectifiers of a graph; symbolic sizes as `affine.cost` assumes them."""
+    """Size and number of rectifiers of a graph; a symbolic batch that `dims` leaves open is one sample."""
     found, refused = find_rectifiers(view)
-    return Side(model_size(view, dims), len(found) + len(refused))
+    first = (view.tensors[name].shape or (None,) for name in view.inputs)
+    batch = {shape[0]: BATCH_SIZE for shape in first if shape and isinstance(shape[0], str)}
+    return Side(model_size(view, batch | dict(dims or {})), len(found) + len(refused))
 
 
 def why_not_runnable(model: Model, options: Options) -> Refused | None:

@@ -146,10 +146,12 @@ def environment(config: SessionConfig = SessionConfig()) -> dict[str, str | int]
     Raises:
         NepentheError: onnxruntime is not installed.
     """
+    runtime = _runtime()
     return {
         "onnx": importlib.metadata.version("onnx"),
         "onnx_ir": importlib.metadata.version("onnx_ir"),
-        "onnxruntime": str(_runtime().__version__),
+        "onnxruntime": str(runtime.__version__),
+        "providers": ", ".join(_SHORT.get(full, full) for full in runtime.get_available_providers()),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -190,10 +192,8 @@ def _resolve(provider: str, available: Sequence[str]) -> str:
     installed = ", ".join(_SHORT.get(name, name) for name in available)
     if not full:
         raise UsageError(f"provider {provider} is unknown; installed: {installed}; known: {', '.join(_PROVIDERS)}")
-    package = _PROVIDERS[_SHORT[full]][1]
-    raise UsageError(
-        f"provider {provider} is not installed (installed: {installed}); `pip install {package}` brings it"
-    )
+    hint = f"`pip install {_PROVIDERS[_SHORT[full]][1]}` brings it"
+    raise UsageError(f"provider {provider} is not installed (installed: {installed}); {hint}")
 
 
 def _provider_list(provider: str) -> list[str]:

@@ -23,9 +23,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         *("rectifiers", "proving", "emit"),
         *("measure", "prove", "linearise", "fit", "regions", "latency", "plan", "rewrite", "verify"),
-        *("costs", "trial", "options", "outcome", "charting", "prices"),
+        *("costs", "trial", "options", "outcome", "charting", "prices", "rules", "cheapest"),
     ),
-    ("report", "pipeline", "inspection", "samples", "candidate", "checking"),
+    (
+        *("report", "pipeline", "inspection", "samples", "candidate", "checking"),
+        *("run", "verification", "benchmark"),
+    ),
     ("cli",),
 )
 # Where one entry takes what another makes (a reader returns a map, a stage reads the record of the one before it), the
@@ -56,6 +59,12 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("outcome", "rectifiers"),
         ("outcome", "rewrite"),
         ("outcome", "verify"),
+        ("run", "pipeline"),
+        ("run", "report"),
+        ("verification", "run"),
+        ("verification", "inspection"),
+        ("verification", "samples"),
+        ("benchmark", "run"),
         ("pipeline", "inspection"),
         ("pipeline", "candidate"),
         ("pipeline", "checking"),
@@ -69,6 +78,7 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("charting", "regions"),
         ("prices", "regions"),
         ("plan", "prices"),
+        ("plan", "cheapest"),
         ("costs", "prices"),
     }
 )
@@ -76,9 +86,9 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
 SIDE = "prune"
 SIDE_MAY_IMPORT = frozenset({*ROWS[0], *ROWS[1], *ROWS[2], "sources"})
 SIDE_IMPORTED_BY = "cli"
-# The package itself may import the pipeline, inside functions only: `import onnx_nepenthe` stays light.
+# The package itself may import `run`, inside functions only: `import onnx_nepenthe` stays light.
 FACADE = ""
-FACADE_MAY_IMPORT = frozenset({"pipeline"})
+FACADE_MAY_IMPORT = frozenset({"run"})
 FACADE_GIVES = frozenset({"__version__"})
 
 DOORS: dict[str, frozenset[str]] = {
@@ -157,9 +167,7 @@ def fault_inside(importer: str, target: str, *, late: bool) -> str | None:
     if importer == target:
         return None
     if importer == FACADE:
-        return (
-            None if target in FACADE_MAY_IMPORT and late else "the package imports only the pipeline, inside functions"
-        )
+        return None if target in FACADE_MAY_IMPORT and late else "the package imports only `run`, inside functions"
     if target == SIDE:
         allowed = importer == SIDE_IMPORTED_BY and late
         return None if allowed else f"only {SIDE_IMPORTED_BY} imports {SIDE}, inside functions"
@@ -282,8 +290,8 @@ WRONG = {
     "cli imports prune early": ("cli/run.py", "from onnx_nepenthe.prune import loop", "inside functions"),
     "pipeline imports prune": ("pipeline.py", "def f():\n    import onnx_nepenthe.prune", "only cli imports prune"),
     "prune imports graph": ("prune/loop.py", "import onnx_nepenthe.graph", "prune imports rows 0-2"),
-    "facade imports early": ("__init__.py", "from onnx_nepenthe.pipeline import collapse", "inside functions"),
-    "facade imports a stage": ("__init__.py", "def f():\n    from onnx_nepenthe import plan", "only the pipeline"),
+    "facade imports early": ("__init__.py", "from onnx_nepenthe.run import collapse", "inside functions"),
+    "facade imports a stage": ("__init__.py", "def f():\n    from onnx_nepenthe import plan", "only `run`"),
     "through the facade": ("cli/run.py", "from onnx_nepenthe import collapse", "gives only"),
 }
 RIGHT = {
@@ -292,8 +300,8 @@ RIGHT = {
     "version": ("report/html.py", "from onnx_nepenthe import __version__\nimport jinja2"),
     "cli imports prune late": ("cli/run.py", "def f():\n    from onnx_nepenthe.prune import loop"),
     "prune": ("prune/loop.py", "import torch\nimport numpy\nfrom onnx_nepenthe import sources, regimes, ops"),
-    "facade, for types": ("__init__.py", "if TYPE_CHECKING:\n    from onnx_nepenthe.pipeline import Outcome"),
-    "facade, late": ("__init__.py", "def f():\n    from onnx_nepenthe.pipeline import collapse"),
+    "facade, for types": ("__init__.py", "if TYPE_CHECKING:\n    from onnx_nepenthe.run import Outcome"),
+    "facade, late": ("__init__.py", "def f():\n    from onnx_nepenthe.run import collapse"),
 }
 EVERY_ENTRY = {"prune/__init__.py": "", **{f"{entry}/__init__.py": "" for row in ROWS for entry in row}}
 

@@ -80,6 +80,16 @@ def copy(path_in: PathLike, path_out: PathLike) -> None:
                 _sync(folder / target.name)
 
 
+def check_target(path: PathLike, model: ir.Model, source: PathLike) -> None:
+    """Refuse early what `save` and `copy` would refuse, before minutes of work.
+
+    Raises:
+        UsageError: `path` cannot be the result of the `model` read from `source`.
+    """
+    with named(path):
+        _refuse_target(Path(path), [source], external_files(model))
+
+
 def _data_name(target: Path) -> str:
     return target.name + ".data"
 

@@ -1,0 +1,86 @@
+"""Where text for people goes: consoles, the log, progress bars."""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+__all__ = ["Bars", "Console", "LogToConsole", "make_console"]
+WIDTH = 80
+"""Columns when the output is no terminal."""
+WIDEST = 100
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console on stdout or stderr; colours only on a terminal, and none with NO_COLOR."""
+    console = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    console.width = min(console.width, WIDEST) if console.is_terminal else WIDTH
+    return console
+
+
+class LogToConsole(logging.Handler):
+    """Shows log records as one line each, above a progress bar if there is one."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record."""
+        try:
+            text = " ".join(self.format(record).split())
+            self._console.print(Text(f"onnx-nepenthe: {record.levelname.lower()}: {text}"), soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
+class Bars:
+    """Progress bars, one per stage, gone when the work is; nothing unless the console is a terminal.
+
+    An instance is an `options.Progress`.
+    """
+
+    def __init__(self, console: Console, *, is_on: bool = True) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not (is_on and console.is_terminal),
+        )
+        self._stage = ""
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Show that `done` of `total` steps of `stage` are done."""
+        if self._task is None or stage != self._stage:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._stage, self._task = stage, self._progress.add_task(stage, total=total)
+        self._progress.update(self._task, completed=done, total=total)

@@ -1,0 +1,226 @@
+"""Reports as text: tables that fit 80 columns, in plain characters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from onnx_nepenthe.evidence import Observed
+from onnx_nepenthe.outcome import Inspection, Outcome, Side
+from onnx_nepenthe.report.facts import REGIMES, RectifierFacts, all_refusals, evidence_words, facts_of, grouped
+from onnx_nepenthe.report.text import clean, integer, milliseconds, percent, plural, sentence, shorten, size, template
+from onnx_nepenthe.report.words import latency_words, verdict_words
+from onnx_nepenthe.rewrite import Rewrite
+from onnx_nepenthe.verify import Verdict
+
+MOST_ROWS = 60
+"""More rectifiers, rewrites or places than this are summed up unless everything is asked for."""
+FINDING_WIDTH = 26
+WORDS = {"removed": "removed", "linear": "a line", "stays": "stays"}
+PLACES = 3
+_COLOURS = {"removed": "green", "linear": "cyan", "stays": "default"}
+
+
+def print_inspection(console: Console, inspection: Inspection, *, everything: bool = False) -> None:
+    """The report of `inspect`, without its last line."""
+    _print_start(console, inspection)
+    _print_rectifiers(console, inspection, everything=everything)
+    _print_refusals(console, inspection, None, everything=everything)
+    print_table(console, "Size", _sizes(inspection.side, None))
+
+
+def print_outcome(console: Console, outcome: Outcome, *, everything: bool = False) -> None:
+    """The report of `collapse`, without its last line."""
+    inspection = outcome.inspection
+    _print_start(console, inspection)
+    _print_rectifiers(console, inspection, everything=everything)
+    _print_rewrites(console, outcome, everything=everything)
+    _print_refusals(console, inspection, outcome, everything=everything)
+    print_table(console, "Before and after", _sizes(inspection.side, outcome.after, outcome))
+    if outcome.latency is not None:
+        console.print(Text(f"Latency: {latency_words(outcome.latency)}"))
+    elif outcome.is_collapsed:
+        console.print(Text("Latency: not measured"))
+    if outcome.verdict is not None:
+        console.print(Text(sentence(verdict_words(outcome.verdict))))
+
+
+def print_verdict(console: Console, verdict: Verdict) -> None:
+    """The report of `verify`, without its last line."""
+    if verdict.outputs:
+        table = table_of(
+            ("output", "left", 20),
+            ("how B ran", "left", 13),
+            ("largest error", "right", 13),
+            ("allowed", "right", 9),
+            ("result", "left", None),
+        )
+        for row in verdict.outputs:
+            errors = (f"{row.max_abs_error:.2e}", f"{row.tolerance:.2e}")
+            result = Text("same", style="green") if row.passed else Text("DIFFERENT", style="red")
+            table.add_row(Text(shorten(row.name, 20)), row.mode, *errors, result)
+        print_table(console, "Outputs", table)
+    for difference in verdict.interface:
+        console.print(Text(f"interface: {clean(difference)}"))
+    console.print(Text(sentence(verdict_words(verdict))))
+
+
+def print_line(console: Console, line: str) -> None:
+    """A line that the terminal may wrap, but that stays one for whoever reads it from a pipe."""
+    console.print(Text(line), soft_wrap=True)
+
+
+def _print_start(console: Console, inspection: Inspection) -> None:
+    measured = f"measured on {plural(inspection.samples, 'sample')}" if inspection.samples else "no data"
+    name = shorten(inspection.name, 40)
+    console.print(Text(f"{name}: {plural(inspection.side.rectifiers, 'rectifier')}, {measured}"))
+    for note in inspection.notes:
+        console.print(Text(f"note: {clean(note)}"))
+
+
+def print_table(console: Console, title: str, table: Table) -> None:
+    """The table under its title, after an empty line."""
+    console.print()
+    console.print(Text(title, style="bold"))
+    console.print(table)
+
+
+def table_of(*columns: tuple[str, str, int | None]) -> Table:
+    """Columns as (heading, "left" or "right", width or None for what is left)."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for heading, side, width in columns:
+        table.add_column(heading, justify="right" if side == "right" else "left", width=width, overflow="fold")
+    return table
+
+
+def _print_rectifiers(console: Console, inspection: Inspection, *, everything: bool) -> None:
+    facts = [facts_of(row) for row in inspection.rows]
+    if not facts:
+        return
+    if len(facts) > MOST_ROWS and not everything:
+        print_table(console, f"Rectifiers ({len(facts)} in all; -v lists each)", _summary(facts))
+    else:
+        explained = " (shares of observations in %, entropy in bits)" if inspection.samples else ""
+        print_table(console, f"Rectifiers{explained}", _rectifiers(facts, console.width))
+    observed = [f.evidence.bound for f in facts if isinstance(f.evidence, Observed)]
+    if observed:
+        bound = f"flips at most {100 * max(observed):.2g} % of the time (95 %)"
+        console.print(Text(f"seen n times: no proof; a channel seen that often {bound}"))
+
+
+def _rectifiers(facts: Sequence[RectifierFacts], width: int) -> Table:
+    kinds = [kind for kind in REGIMES if any(kind in (f.shares or ()) for f in facts)]
+    op_width = min(max(len(f.op) for f in facts), 12)
+    others = op_width + 2 + 7 + sum(max(len(kind), 3) + 2 for kind in kinds) + (7 if kinds else 0)
+    names = [_name(f) for f in facts]
+    name_width = min(max(map(len, names)), max(width - others - FINDING_WIDTH - 2, 12))
+    table = table_of(
+        ("rectifier", "left", max(name_width, len("rectifier"))),
+        ("op", "left", op_width),
+        ("ch", "right", 5),
+        *((kind, "right", max(len(kind), 3)) for kind in kinds),
+        *([("bits", "right", 5)] if kinds else []),
+        ("finding", "left", None),
+    )
+    for f, name in zip(facts, names, strict=True):
+        shares = f.shares or {}
+        table.add_row(
+            Text(shorten(name, name_width)),
+            Text(shorten(f.op, op_width)),
+            str(f.channels or "–"),
+            *(percent(shares[kind]) if kind in shares else "–" for kind in kinds),
+            *([f"{f.entropy:.3f}" if f.entropy is not None else "–"] if kinds else []),
+            finding(f),
+        )
+    return table
+
+
+def _name(facts: RectifierFacts) -> str:
+    """The label; without the operator that a column of its own shows."""
+    return clean(facts.name.removeprefix(f"{facts.op}→"))
+
+
+def finding(facts: RectifierFacts) -> Text:
+    """What was decided and on what grounds."""
+    # The entropy has a column of its own.
+    why = evidence_words(facts.evidence).partition(", told apart")[0] or facts.reason.partition(" (entropy")[0]
+    return Text(WORDS[facts.status], style=_COLOURS[facts.status]) + Text(f": {clean(why)}", style="default")
+
+
+def _summary(facts: Sequence[RectifierFacts]) -> Table:
+    table = table_of(("number", "right", 7), ("op", "left", 12), ("finding", "left", None))
+    groups = Counter((f.op, f.status, f.reason and template(f.reason)) for f in facts)
+    for (op, status, reason), count in groups.most_common():
+        word = WORDS[status]
+        table.add_row(str(count), Text(shorten(op, 12)), Text(clean(f"{word}: {reason}" if reason else word)))
+    return table
+
+
+def _print_rewrites(console: Console, outcome: Outcome, *, everything: bool) -> None:
+    rewrites = outcome.rewrites
+    if not rewrites:
+        return
+    shown = rewrites if everything else rewrites[:MOST_ROWS]
+    rest = len(rewrites) - len(shown)
+    title = f"Rewrites ({rest} more with -v)" if rest else "Rewrites"
+    print_table(console, title, _rewrites(shown, outcome))
+
+
+def _rewrites(rewrites: Iterable[Rewrite], outcome: Outcome) -> Table:
+    table = table_of(("replaced", "left", 36), ("by", "left", None), ("region", "right", 7))
+    for rewrite in rewrites:
+        speedup = outcome.speedups.get(rewrite.region)
+        table.add_row(
+            Text(places(rewrite.replaced, 36)),
+            Text(clean(rewrite.made)),
+            "–" if speedup is None else f"{speedup:.2f}x",
+        )
+    return table
+
+
+def places(labels: Sequence[str], width: int, most: int = PLACES) -> str:
+    """The first labels one below the other, and how many more there are.
+
+    >>> places(["conv1", "bn1", "relu1", "conv2"], 20, most=2)
+    'conv1\\nbn1\\nand 2 more'
+    """
+    if len(labels) == most + 1:
+        most += 1
+    lines = [shorten(label, width) for label in labels[:most]]
+    return "\n".join(lines + ([f"and {len(labels) - most} more"] if len(labels) > most else []))
+
+
+def _print_refusals(console: Console, inspection: Inspection, outcome: Outcome | None, *, everything: bool) -> None:
+    groups = grouped(all_refusals(inspection, outcome))
+    if not groups:
+        return
+    table = table_of(("number", "right", 6), ("where", "left", 22), ("reason, and what would change it", "left", None))
+    for group in groups:
+        reason = Text(clean(group.reason))
+        if group.lift:
+            reason += Text(f"\n→ {clean(group.lift)}", style="italic")
+        most = len(group.where) if everything else PLACES
+        table.add_row(str(len(group.where)), Text(places(group.where, 22, most)), reason)
+    print_table(console, "Left as it is", table)
+
+
+def _sizes(before: Side, after: Side | None, outcome: Outcome | None = None) -> Table:
+    sides = [before] if after is None else [before, after]
+    headings = ["" if after is None else "before", "after"][: len(sides)]
+    table = table_of(("", "left", 26), *((heading, "right", 16) for heading in headings))
+    table.show_header = after is not None
+    table.add_row("rectifiers", *(integer(side.rectifiers) for side in sides))
+    table.add_row("weighted depth", *(integer(side.size.weighted_depth) for side in sides))
+    table.add_row("nodes", *(integer(side.size.nodes) for side in sides))
+    table.add_row("parameters", *(integer(side.size.parameters) for side in sides))
+    table.add_row("multiply-adds", *(integer(side.size.macs) for side in sides))
+    table.add_row("weights", *(size(side.size.weight_bytes) for side in sides))
+    latency = None if outcome is None else outcome.latency
+    if latency is not None:
+        table.add_row("latency (median)", milliseconds(latency.before_ms), milliseconds(latency.after_ms))
+    return table

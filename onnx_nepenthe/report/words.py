@@ -1,0 +1,112 @@
+"""Sentences: the last line of a run, what the timing and the verification say, what to try next."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from onnx_nepenthe.latency import Comparison
+from onnx_nepenthe.outcome import Inspection, Outcome
+from onnx_nepenthe.report.facts import all_refusals, facts_of
+from onnx_nepenthe.report.text import clean, milliseconds, plural, threads
+from onnx_nepenthe.verify import Verdict
+
+
+def closing_line(outcome: Outcome, name: str, output: Path | None) -> str:
+    """What was written where, or that nothing could be collapsed and what to try next."""
+    if not outcome.is_collapsed:
+        result = f"{output} is a copy of {name}" if output is not None else "the result is the model that came in"
+        return clean(f"nothing could be collapsed; {result}{_then(next_step(outcome.inspection, outcome))}")
+    gains = f"{gain_words(outcome)}, {check_words(outcome.verdict)}"
+    return clean(f"{output} written: {gains}" if output is not None else f"collapsed: {gains}")
+
+
+def gain_words(outcome: Outcome) -> str:
+    """What became fewer and faster."""
+    before, after = outcome.inspection.side, outcome.after
+    pairs = (
+        ("rectifiers", before.rectifiers, after.rectifiers),
+        ("weighted depth", before.size.weighted_depth, after.size.weighted_depth),
+        ("nodes", before.size.nodes, after.size.nodes),
+    )
+    changed = [f"{what} {old} → {new}" for what, old, new in pairs if old != new]
+    speed = [] if outcome.latency is None else [speed_words(outcome.latency)]
+    return ", ".join([*changed, *speed]) or "rewritten"
+
+
+def speed_words(latency: Comparison) -> str:
+    """The speed-up in a few words."""
+    if latency.is_tie:
+        return "no clear difference in speed"
+    return f"{latency.speedup:.2f}x {'faster' if latency.is_faster else 'as fast (slower)'}"
+
+
+def latency_words(latency: Comparison) -> str:
+    """The speed-up with its interval and control, as one sentence."""
+    return (
+        f"{speed_words(latency)}: {milliseconds(latency.before_ms)} → {milliseconds(latency.after_ms)}, ratio "
+        f"{latency.speedup:.3f} (95 % interval {latency.low:.3f} to {latency.high:.3f}; the input against itself "
+        f"{latency.control_low:.3f} to {latency.control_high:.3f}; {plural(latency.pairs, 'pair')} on "
+        f"{latency.provider}, {threads(latency.threads)})"
+    )
+
+
+def check_words(verdict: Verdict | None) -> str:
+    """The verdict in a few words."""
+    if verdict is None:
+        return "not verified"
+    return f"{'verified' if verdict.passed else 'FAILED'} on {plural(verdict.samples, 'sample')}"
+
+
+def verdict_words(verdict: Verdict) -> str:
+    """The verdict as one sentence."""
+    parts = [
+        f"{check_words(verdict)} of {verdict.source or 'the data'}: largest error {verdict.max_abs_error:.2g}, "
+        f"{verdict.tolerance:.2g} allowed"
+    ]
+    if verdict.top1_before is not None and verdict.top1_after is not None:
+        parts.append(f"top-1 {100 * verdict.top1_before:.2f} % → {100 * verdict.top1_after:.2f} %")
+    if verdict.agreement is not None:
+        parts.append(f"same class for {100 * verdict.agreement:.2f} %")
+    if verdict.source and not verdict.disjoint:
+        parts.append("on data that calibration saw")
+    parts.append(f"by {verdict.engine}")
+    if not verdict.passed:
+        parts.append(verdict.reason)
+    return clean("; ".join(parts))
+
+
+def comparison_line(verdict: Verdict, before: str, after: str) -> str:
+    """Whether two models are the same."""
+    if verdict.passed:
+        return clean(f"{after} computes what {before} computes ({check_words(verdict)})")
+    return clean(f"{after} does NOT compute what {before} computes: {verdict.reason}")
+
+
+def inspection_line(inspection: Inspection) -> str:
+    """How many rectifiers could go, and the next command."""
+    facts = [facts_of(row) for row in inspection.rows]
+    lines = sum(f.status != "stays" for f in facts)
+    if not facts:
+        return clean(f"{inspection.name} has no rectifier; collapse still composes linear operators")
+    found = f"{lines} of {plural(len(facts), 'rectifier')} in {inspection.name} can be a line"
+    step = next_step(inspection) if lines < len(facts) else ""
+    return clean(f"{found}; `onnx-nepenthe collapse` removes what can go" if lines else f"{found}{_then(step)}")
+
+
+def next_step(inspection: Inspection, outcome: Outcome | None = None) -> str:
+    """What the user could do to get more out of it; "" when nothing is known to help."""
+    refusals = all_refusals(inspection, outcome)
+    if not inspection.samples:
+        data = next((r.lift for r in refusals if "--data" in r.lift), "")
+        if data:
+            return data
+    slower = next((r.lift for r in refusals if r.stage == "latency" and r.lift), "")
+    if slower:
+        return slower
+    lifts = Counter(refusal.lift for refusal in refusals if refusal.lift)
+    return lifts.most_common(1)[0][0] if lifts else ""
+
+
+def _then(step: str) -> str:
+    return f". Next: {step}" if step else ""
