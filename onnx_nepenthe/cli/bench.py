@@ -1,0 +1,47 @@
+"""`bench`: how long models take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnx_nepenthe.benchmark import bench_files
+from onnx_nepenthe.cli.app import Command
+from onnx_nepenthe.cli.output import Output, check_paths
+from onnx_nepenthe.cli.parameters import COUNT, FILE, common, input_range, options_from
+from onnx_nepenthe.report.timings import bench_line, print_timings, record_of_timings
+from onnx_nepenthe.session import environment
+
+
+@click.command(cls=Command)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=FILE)
+@click.option("--data", metavar="D", help="Time on the first batch of these data; default seeded random numbers.")
+@click.option("--batch", type=COUNT, default=1, show_default=True, help="Samples per call, where the model allows.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True, help="Spent per model."
+)
+@input_range
+@common
+@click.pass_context
+def bench(ctx: click.Context, /, models: tuple[Path, ...], seconds: float, **given: Any) -> None:
+    """Time each MODEL by itself, and each in turns with the first.
+
+    The ratio comes with its 95 % interval and that of the first model against itself, which shows what this machine
+    cannot resolve. `--data package.module:callable` imports that module and calls it: it runs code.
+
+    \b
+    Example:
+      onnx-nepenthe bench model.onnx model.collapsed.onnx --threads 1
+    """
+    for path in models:
+        check_paths({"the model": path, "--json": given["json_path"]})
+    output = Output(given["json_path"], is_quiet=given["quiet"], verbosity=given["verbose"])
+    with output.working() as bars:
+        options = options_from(given, bars)
+        timings = bench_files(models, options, seconds)
+    line = bench_line(timings)
+    machine = environment(options.config)
+    output.write_json(record_of_timings(timings, line, machine, ctx.obj or ""))
+    output.show(lambda console: print_timings(console, timings, machine), line)

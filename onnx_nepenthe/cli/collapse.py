@@ -1,0 +1,69 @@
+"""`collapse`: make a model shallower."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnx_nepenthe import run
+from onnx_nepenthe.cli.app import Command
+from onnx_nepenthe.cli.output import Output, check_paths, write_text
+from onnx_nepenthe.cli.parameters import COUNT, FILE, common, data, model, options_from, user_cache
+from onnx_nepenthe.report.html import page_from
+from onnx_nepenthe.report.json import record_of_outcome
+from onnx_nepenthe.report.terminal import print_outcome
+
+
+@click.command(cls=Command)
+@click.argument("path", metavar="MODEL", type=FILE)
+@click.option("-o", "--output", "out", metavar="OUT", type=FILE, help="Result; default MODEL.collapsed.onnx.")
+@data
+@model
+@click.option(
+    "--latency",
+    type=click.Choice(["measured", "macs", "off"]),
+    default="measured",
+    show_default=True,
+    help="Accept a composition when it is measured to be faster here, when it has fewer multiply-adds, or always.",
+)
+@click.option("--latency-batch", type=COUNT, default=1, show_default=True, help="Samples per run that is timed.")
+@click.option("--verify-limit", type=COUNT, default=512, show_default=True, help="Samples to verify on at most.")
+@click.option("--report", metavar="PATH.html", type=FILE, help="Write the report as a page that needs no network.")
+@click.option(
+    "--cache", metavar="DIR", type=FILE, help="Where timings of operators are kept; default the user's cache folder."
+)
+@click.option("--no-cache", is_flag=True, help="Neither read nor keep timings.")
+@common
+@click.pass_context
+def collapse(
+    ctx: click.Context,
+    /,
+    path: Path,
+    out: Path | None,
+    report: Path | None,
+    cache: Path | None,
+    no_cache: bool,
+    **given: Any,
+) -> None:
+    """Remove the rectifiers of MODEL that are lines and compose the operators around them.
+
+    The result is verified against MODEL and timed against it; MODEL is never changed. Without --data only what can
+    be proved from the graph is used. `--data package.module:callable` imports that module and calls it: it runs code.
+
+    \b
+    Example:
+      onnx-nepenthe collapse model.onnx --data calibration.npz -o shallower.onnx
+    """
+    target = out or path.with_name(f"{path.stem}.collapsed.onnx")
+    check_paths({"the model": path, "the result": target, "--json": given["json_path"], "--report": report})
+    output = Output(given["json_path"], is_quiet=given["quiet"], verbosity=given["verbose"])
+    given["cache"] = None if no_cache else cache or user_cache()
+    with output.working() as bars:
+        written, outcome = run.collapse(path, target, options_from(given, bars))
+    record = record_of_outcome(outcome, output=written, command=ctx.obj or "")
+    if report is not None:
+        write_text(report, page_from(record))
+    output.write_json(record)
+    output.show(lambda console: print_outcome(console, outcome, everything=output.everything), outcome.message)

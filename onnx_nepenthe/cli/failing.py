@@ -1,0 +1,88 @@
+"""How commands end: one line on stderr and an exit code, never a traceback for a user's mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import click
+
+from onnx_nepenthe.errors import NepentheError
+from onnx_nepenthe.report.text import clean
+
+INTERRUPTED = 130
+TERMINATED = 143
+REPORT = "this is a bug, please report it; -v shows the traceback to send along"
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised where the work is, so that drafts are cleaned up."""
+
+
+def exit_code_of(run: Callable[[], Any]) -> int:
+    """The exit code of `run`, after one line on stderr if it failed."""
+    try:
+        with _terminable():
+            result = run()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except NepentheError as error:
+        return say_error(error)
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted")
+        return INTERRUPTED
+    except Terminated:
+        say("terminated")
+        return TERMINATED
+    except BrokenPipeError:
+        _forget_stdout()
+        return 0
+
+
+def say(line: str) -> None:
+    """One line on stderr."""
+    click.echo(f"onnx-nepenthe: {line}", err=True)
+
+
+def say_error(error: NepentheError) -> int:
+    """Say what went wrong; the exit code."""
+    say(f"error: {clean(str(error))}")
+    return error.exit_code
+
+
+def say_bug(error: Exception) -> int:
+    """Say that something unforeseen happened; the exit code."""
+    first = (str(error).splitlines() or [""])[0]
+    say(f"error: {type(error).__name__}: {clean(first)}; {REPORT}")
+    return 1
+
+
+def _forget_stdout() -> None:
+    """Whoever read the output has gone (`| head`): what Python still holds of it must not fail on the way out."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM raises `Terminated` inside; only the main thread may set that up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
