@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.cheapest import Option, cheapest
 from onnx_nepenthe.emit import Dialect, dialect_of, is_emittable
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.ops.base import Chain
@@ -44,47 +45,34 @@ class Region:
     gain: float
 
 
-@dataclass(frozen=True)
-class _Best:
-    price: float
-    source: str | None
+def _options(atlas: Atlas, costs: CostModel) -> dict[str, tuple[Option, ...]]:
+    """By affine value: keep its operator, or one operator from any of its dominators."""
+    dialect = dialect_of(atlas.view)
+    return {
+        name: (_kept(atlas, costs, value), *_singles(atlas, costs, dialect, value))
+        for name, value in atlas.affine.items()
+        if name in atlas.parents
+    }
 
 
-@dataclass
-class _Planner:
-    atlas: Atlas
-    costs: CostModel
-    required: frozenset[str]
-    dialect: Dialect
-    best: dict[str, _Best] = field(default_factory=dict)
+def _kept(atlas: Atlas, costs: CostModel, value: Affine) -> Option:
+    return Option(costs.keep(value, _direct(atlas, value)), tuple(dict.fromkeys(_needed(value))), None)
 
-    def is_free(self, name: str) -> bool:
-        """Whether the value is there whatever is chosen."""
-        return name in self.required or name not in self.atlas.parents
 
-    def fill(self) -> None:
-        """Price every affine value, in topological order."""
-        for name in self.atlas.affine:
-            if name in self.atlas.parents:
-                self.best[name] = min(self._options(name), key=lambda option: option.price)
+def _singles(atlas: Atlas, costs: CostModel, dialect: Dialect, value: Affine) -> Iterator[Option]:
+    dtype = atlas.view.tensors[value.name].dtype
+    for source in atlas.sources(value.name):
+        if source == value.operands[0] and _is_single(value):
+            continue
+        form = atlas.form(source, value.name)
+        if isinstance(form, Form) and is_emittable(form, dtype, dialect):
+            yield Option(costs.single(form, value.name), (source,), source)
 
-    def _options(self, name: str) -> Iterator[_Best]:
-        value = self.atlas.affine[name]
-        yield _Best(self._keep(value), None)
-        for source in self.atlas.sources(name):
-            if source == value.operands[0] and _is_single(value):
-                continue
-            form = self.atlas.form(source, name)
-            if isinstance(form, Form) and is_emittable(form, self.atlas.view.tensors[name].dtype, self.dialect):
-                yield _Best(self.costs.single(form, name) + self._price(source), source)
 
-    def _keep(self, value: Affine) -> float:
-        direct = self.atlas.form(value.operands[0], value.name) if len(set(value.operands)) == 1 else None
-        price = self.costs.keep(value, direct if isinstance(direct, Form) else None)
-        return price + sum(self._price(operand) for operand in set(_needed(value)))
-
-    def _price(self, name: str) -> float:
-        return 0.0 if self.is_free(name) else self.best[name].price
+def _direct(atlas: Atlas, value: Affine) -> Form | None:
+    """In terms of its operand, if it has one."""
+    form = atlas.form(value.operands[0], value.name) if len(set(value.operands)) == 1 else None
+    return form if isinstance(form, Form) else None
 
 
 def _needed(value: Affine) -> tuple[str, ...]:
@@ -109,26 +97,16 @@ def plan(atlas: Atlas, costs: CostModel) -> tuple[Region, ...]:
     paths end there at no price; between them each affine value is one operator of any of its dominators
     or keeps its own. Time is linear in the number of values (regions.WINDOW bounds the dominators).
     """
-    planner = _Planner(atlas, costs, required_values(atlas), dialect_of(atlas.view))
-    planner.fill()
+    required = required_values(atlas)
     chosen: dict[str, Choice] = {}
-    todo = [name for name in planner.required if name in atlas.parents]
-    seen: set[str] = set()
-    while todo:
-        name = todo.pop()
-        if name in seen or name not in atlas.parents:
+    for name, option in cheapest(_options(atlas, costs), required).items():
+        if option.source is None:
             continue
-        seen.add(name)
-        source = planner.best[name].source
-        if source is None:
-            todo.extend(_needed(atlas.affine[name]))
-            continue
-        form = atlas.form(source, name)
+        form = atlas.form(option.source, name)
         if isinstance(form, Refused):
             raise AssertionError("a refused form was chosen")
-        chosen[name] = Choice(name, source, form, between(atlas, source, name))
-        todo.append(source)
-    return tuple(_regions(atlas, chosen, planner))
+        chosen[name] = Choice(name, option.source, form, between(atlas, option.source, name))
+    return tuple(_regions(atlas, chosen, costs))
 
 
 def required_values(atlas: Atlas) -> frozenset[str]:
@@ -148,20 +126,11 @@ def _is_planned(atlas: Atlas, outputs: tuple[str, ...]) -> bool:
 
 
 def between(atlas: Atlas, source: str, name: str) -> tuple[str, ...]:
-    """Labels of the operators on the paths from `source` to `name`, in graph order."""
-    found: dict[str, str] = {}
-    todo = [name]
-    while todo:
-        current = todo.pop()
-        if current == source or current in found:
-            continue
-        value = atlas.affine[current]
-        found[current] = value.op.label
-        todo.extend(value.operands)
-    return tuple(dict.fromkeys(reversed(list(found.values()))))
+    """Labels of the operators on the paths from `source` to `name`, operands first."""
+    return tuple(dict.fromkeys(atlas.affine[value].op.label for value in atlas.path(source, name)))
 
 
-def _regions(atlas: Atlas, chosen: Mapping[str, Choice], planner: _Planner) -> Iterator[Region]:
+def _regions(atlas: Atlas, chosen: Mapping[str, Choice], costs: CostModel) -> Iterator[Region]:
     """Group the choices whose values hang together; in topological order."""
     groups: dict[str, list[Choice]] = {}
     home: dict[str, str] = {}
@@ -172,7 +141,7 @@ def _regions(atlas: Atlas, chosen: Mapping[str, Choice], planner: _Planner) -> I
         home[name] = home.get(choice.source, name)
         groups.setdefault(home[name], []).append(choice)
     for choices in groups.values():
-        yield Region(choices[-1].value, tuple(choices), _gain(atlas, choices, planner.costs))
+        yield Region(choices[-1].value, tuple(choices), _gain(atlas, choices, costs))
 
 
 def _gain(atlas: Atlas, choices: list[Choice], costs: CostModel) -> float:
@@ -186,7 +155,6 @@ def _gain(atlas: Atlas, choices: list[Choice], costs: CostModel) -> float:
                 continue
             seen.add(name)
             value = atlas.affine[name]
-            direct = atlas.form(value.operands[0], name) if len(set(value.operands)) == 1 else None
-            before += costs.keep(value, direct if isinstance(direct, Form) else None)
+            before += costs.keep(value, _direct(atlas, value))
             todo.extend(value.operands)
     return before - after

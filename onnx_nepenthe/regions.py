@@ -7,7 +7,7 @@ composing the readings. Operands that are sums of different sources end a region
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,10 +89,21 @@ class Atlas:
 
     def form(self, source: str, name: str) -> Form | Refused:
         """`name` in terms of `source`."""
-        key = (source, name)
-        if key not in self._forms:
-            self._forms[key] = self._compute(source, name)
-        return self._forms[key]
+        if (source, name) not in self._forms:
+            for value in _operands_first(name, lambda value: self._unknown(source, value)):
+                self._forms[source, value] = self._compute(source, value)
+        return self._forms[source, name]
+
+    def path(self, source: str, name: str) -> list[str]:
+        """The affine values between `source` and `name`, `name` included, operands first."""
+        found = _operands_first(name, lambda value: () if value == source else self.affine[value].operands)
+        return [value for value in found if value != source]
+
+    def _unknown(self, source: str, name: str) -> list[str]:
+        """Operands of `name` whose forms have to be computed first."""
+        if name == source or name not in self.affine:
+            return []
+        return [operand for operand in self.affine[name].operands if (source, operand) not in self._forms]
 
     def forget(self) -> None:
         """Drop the remembered forms."""
@@ -115,6 +126,21 @@ class Atlas:
         if isinstance(found, Form) and not forms.is_finite(found):
             return Refused("its weights are not finite")
         return found
+
+
+def _operands_first(name: str, operands: Callable[[str], Iterable[str]]) -> list[str]:
+    """`name` and what it is made of, without recursion, as branches may be longer than Python's stack."""
+    found: dict[str, None] = {}
+    waiting = [(name, iter(operands(name)))]
+    while waiting:
+        current, rest = waiting[-1]
+        following = next((operand for operand in rest if operand not in found), None)
+        if following is None:
+            found[current] = None
+            waiting.pop()
+        else:
+            waiting.append((following, iter(operands(following))))
+    return list(found)
 
 
 def combine(value: Affine, parts: list[Form]) -> Form | Refused:

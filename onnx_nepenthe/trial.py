@@ -112,21 +112,9 @@ def _key(atlas: Atlas, region: Region, dims: Mapping[str, int]) -> str:
     parts: list[object] = []
     for choice in region.choices:
         shape = concrete(choice.form.source, dims)
-        between = [op_signature(atlas.affine[name].op, dims) for name in path(atlas, choice.source, choice.value)]
+        between = [op_signature(atlas.affine[name].op, dims) for name in atlas.path(choice.source, choice.value)]
         parts.append([form_signature(choice.form), shape, between])
     return json.dumps(parts)
-
-
-def path(atlas: Atlas, source: str, name: str) -> list[str]:
-    """The affine values between `source` and `name`, `name` included, sorted as in the graph."""
-    seen: set[str] = set()
-    todo = [name]
-    while todo:
-        current = todo.pop()
-        if current != source and current not in seen:
-            seen.add(current)
-            todo.extend(atlas.affine[current].operands)
-    return [value for value in atlas.affine if value in seen] if len(seen) > 1 else list(seen)
 
 
 def _time_region(
