@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from onnx_nepenthe.affine.forms import Form
-from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, SpatialMean
+from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, PerChannel, SpatialMean
 from onnx_nepenthe.emit.write import is_flat, layout
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import Shape
@@ -16,6 +19,8 @@ UNCOMMON = {
     "bfloat16": frozenset({"Conv", "GlobalAveragePool", "BatchNormalization"}),
 }
 """Operators that onnxruntime (or ONNX, before some opset) lacks for a type."""
+LARGEST = {"float16": 65504.0, "bfloat16": 3.38e38, "float": 3.4e38}
+"""Numbers above are infinite in that type: two scales of 300 are one of 90,000."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ def dialect_of(view: GraphView) -> Dialect:
 
 def is_emittable(form: Form, dtype: str, dialect: Dialect) -> bool:
     """Whether `emit` can write the form as a value of type `dtype`, so that what runs the model can still run it."""
+    if _largest_number(form.core) > LARGEST.get(dtype, math.inf):
+        return False
     worker = _worker(form)
     if worker in UNCOMMON.get(dtype, ()) and (worker, dtype) not in dialect.present:
         return False
@@ -55,6 +62,19 @@ def is_emittable(form: Form, dtype: str, dialect: Dialect) -> bool:
     if isinstance(core, Dense) and rank < 2:
         return False
     return layout(form) is not None
+
+
+def _largest_number(core: AffineMap) -> float:
+    match core:
+        case SpatialMean(then=then):
+            return _largest_number(then)
+        case PerChannel(scale=scale, offset=offset):
+            arrays = [scale, offset]
+        case Dense(weight=weight, bias=bias):
+            arrays = [weight, bias]
+        case Conv(weight=weight, bias=bias, border=border):
+            arrays = [weight, bias, *([] if border is None else [border])]
+    return max(float(np.abs(array).max(initial=0.0)) for array in arrays)
 
 
 def _worker(form: Form) -> str:

@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from tests.helpers.build import Array, Home
+from tests.helpers.build import NUMPY, Array, Builder, Home
 from tests.helpers.compare import assert_same, feeds_for, operators
 from tests.helpers.exact import collapse_exact
 from tests.helpers.unharmed import SIZES, builder, collapsed, unharmed
@@ -189,3 +189,21 @@ def test_weights_that_cancel_are_dead() -> None:
     y = g.node("Add", g.node("Conv", "x", g.constant(weight)), g.node("Conv", "x", g.constant(-weight)))
     assert operators(collapse_exact(g.model({"x": STATIC}, [y]))) == {"Identity": 1}
     assert operators(collapsed(g, {"x": STATIC}, [y])) == {"Identity": 1}
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [("float16", 300.0), ("float", 1e30)])
+def test_weights_that_would_overflow_stay_apart(dtype: str, factor: float) -> None:
+    g = Builder(np.random.default_rng(5), dtype=dtype)
+    y = g.node("Mul", g.node("Mul", "x", g.constant(factor)), g.constant(factor))
+    before = g.model({"x": [1, 3]}, [y])
+    after = collapse_exact(before)
+    assert operators(after) == {"Mul": 2}
+    tiny = np.array([[1, -0.5, 0]], NUMPY[dtype]) / NUMPY[dtype](factor)
+    assert_same(after, before, {"x": tiny}, 0.0)
+
+
+def test_weights_that_just_fit_are_merged() -> None:
+    g = Builder(np.random.default_rng(5), dtype="float16")
+    y = g.node("Mul", g.node("Mul", "x", g.constant(250.0)), g.constant(250.0))
+    before = g.model({"x": [1, 3]}, [y])
+    assert operators(collapse_exact(before)) == {"Mul": 1}
