@@ -23,7 +23,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         *("rectifiers", "proving", "emit"),
         *("measure", "prove", "linearise", "fit", "regions", "latency", "plan", "rewrite", "verify"),
-        *("costs", "trial", "options", "outcome", "charting", "prices", "rules", "cheapest"),
+        *("costs", "trial", "options", "outcome", "charting", "prices", "rules", "cheapest", "cutting"),
     ),
     (
         *("report", "pipeline", "inspection", "samples", "candidate", "checking"),
@@ -39,6 +39,8 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("measure", "rectifiers"),
         ("prove", "proving"),
         ("linearise", "rectifiers"),
+        ("cutting", "linearise"),
+        ("cutting", "rectifiers"),
         ("plan", "regions"),
         ("plan", "emit"),
         ("rewrite", "plan"),
