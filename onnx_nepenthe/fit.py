@@ -72,7 +72,7 @@ class _Normal:
         width = len(self.gram)
         ridge = np.full(width, RIDGE * np.trace(self.gram) / width)
         ridge[-1] = 0.0
-        weights: FloatArray = np.linalg.lstsq(self.gram + np.diag(ridge), self.cross, rcond=None)[0]
+        weights = np.asarray(np.linalg.lstsq(self.gram + np.diag(ridge), self.cross, rcond=None)[0], np.float64)
         error = self.squares - 2 * (weights * self.cross).sum(axis=0) + (weights * (self.gram @ weights)).sum(axis=0)
         spread = self.squares - np.square(self.total) / max(1, self.rows)
         return weights[:-1], weights[-1], float(max(0.0, error.sum()) / max(spread.sum(), 1e-30))

@@ -39,6 +39,11 @@ class Options:
         skip: rules not to apply, by name.
         freeze_initializers: take weights that are also graph inputs for constants.
         cache: folder of the latency cache; None for no cache.
+        max_drop: points of the metric that may be spent; None for exact rewrites only.
+        target_speedup: wanted speed-up, at the least price; None for none.
+        metric: name in `metrics.METRICS`; "" for top1, agreement or error, whichever fits.
+        fit_limit: fitting samples at most.
+        tune_limit: tuning samples at most.
         progress: told how far a stage is.
     """
 
@@ -57,4 +62,9 @@ class Options:
     skip: frozenset[str] = frozenset()
     freeze_initializers: bool = False
     cache: Path | None = None
+    max_drop: float | None = None
+    target_speedup: float | None = None
+    metric: str = ""
+    fit_limit: int | None = 1024
+    tune_limit: int | None = 1024
     progress: Progress = no_progress

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from onnx_nepenthe.errors import UnsupportedError
+from onnx_nepenthe.errors import UnsupportedError, UsageError
 from onnx_nepenthe.inspection import Findings
 from onnx_nepenthe.latency import random_feeds
 from onnx_nepenthe.measure import fixed_batch, padded
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.session import open_session
+from onnx_nepenthe.sources import Part
 from onnx_nepenthe.verify import Batch
 
 Array = npt.NDArray[Any]
@@ -76,6 +77,18 @@ def verification_batches(findings: Findings, options: Options) -> tuple[Iterator
         return (_filled(batch, fixed) for batch in chain([first], pieces)), source.name, True
     again = source.batches(size, "calibration", options.verify_limit)
     return (_filled(batch, fixed) for batch in again), f"{source.name} (the calibration samples)", False
+
+
+def batches_of(findings: Findings, options: Options, part: Part, limit: int | None) -> Iterator[Batch]:
+    """The samples of one part of the data, in batches the model takes.
+
+    Raises:
+        UsageError: there are no data.
+    """
+    if findings.source is None:
+        raise UsageError("a budget needs data to spend it on; give --data")
+    fixed = _fixed(findings)
+    return (_filled(batch, fixed) for batch in findings.source.batches(fixed or options.batch, part, limit))
 
 
 def _filled(batch: Batch, fixed: int | None) -> Batch:

@@ -13,14 +13,14 @@ T = TypeVar("T")
 Part = Literal["all", "calibration", "verification", "fitting", "tuning"]
 PARTS: tuple[Part, ...] = ("all", "calibration", "verification", "fitting", "tuning")
 BLOCK = 5
-"""One sample of every block verifies, the other four calibrate; of those one tunes and three fit."""
+"""One sample of every block verifies, the other four calibrate; of those one fits and three tune."""
 
 
 def split(samples: Iterable[T], part: Part, seed: int) -> Iterator[T]:
     """The samples of `part`, in order.
 
     One sample of every five consecutive ones verifies. The others calibrate; where decisions cost accuracy, one of
-    them tunes and the rest fit. Taking it from every block keeps class-sorted data
+    them fits and the rest tune. Taking it from every block keeps class-sorted data
     stratified; hashing its position within the block keeps labels with a period from falling in step.
     A shorter last block takes the position modulo its length; a lone sample calibrates.
 
@@ -34,19 +34,19 @@ def split(samples: Iterable[T], part: Part, seed: int) -> Iterator[T]:
         verifies = _position("split", seed, number, BLOCK) % len(block)
         if number == 0 and len(block) == 1:
             verifies = -1
-        shift = 1 + _position("tune", seed, number, BLOCK - 1) % max(1, len(block) - 1)
-        tunes = (verifies + shift) % len(block) if len(block) > 1 else -1
-        yield from (sample for at, sample in enumerate(block) if _belongs(at, part, verifies, tunes))
+        shift = 1 + _position("fit", seed, number, BLOCK - 1) % max(1, len(block) - 1)
+        fits = (verifies + shift) % len(block) if len(block) > 1 else -1
+        yield from (sample for at, sample in enumerate(block) if _belongs(at, part, verifies, fits))
 
 
-def _belongs(at: int, part: Part, verifies: int, tunes: int) -> bool:
+def _belongs(at: int, part: Part, verifies: int, fits: int) -> bool:
     match part:
         case "verification":
             return at == verifies
-        case "tuning":
-            return at == tunes
         case "fitting":
-            return at not in (verifies, tunes)
+            return at == fits
+        case "tuning":
+            return at not in (verifies, fits)
     return at != verifies
 
 
@@ -57,9 +57,9 @@ def part_size(total: int, part: Part) -> int:
     (3, 8, 0)
     """
     verification = 0 if total == 1 else -(-total // BLOCK)
-    tuning = total // BLOCK + (total % BLOCK > 1)
-    sizes = {"all": total, "verification": verification, "calibration": total - verification, "tuning": tuning}
-    return sizes[part] if part in sizes else total - verification - tuning
+    fitting = total // BLOCK + (total % BLOCK > 1)
+    sizes = {"all": total, "verification": verification, "calibration": total - verification, "fitting": fitting}
+    return sizes[part] if part in sizes else total - verification - fitting
 
 
 def thin(samples: Iterable[T], total: int | None, limit: int | None, seed: int) -> Iterator[T]:

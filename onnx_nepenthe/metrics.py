@@ -1,0 +1,110 @@
+"""How good a model is, in points: with labels, or against the outputs of the model it came from.
+
+Every metric gives one number per sample, so that drops can be compared sample by sample; a mean of 100 is
+perfect and a drop of 1 is one point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.registry import Registry
+
+Array = npt.NDArray[Any]
+Scores = npt.NDArray[np.float64]
+Metric = Callable[[list[Array], list[Array], Array | None], Scores]
+"""(outputs, outputs of the reference, labels or None) → points per sample, float64 (samples,)."""
+METRICS: Registry[Metric] = Registry("metric")
+
+
+@METRICS.register("top1")
+def top1(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
+    """100 where the best class is the label.
+
+    Raises:
+        UsageError: there are no labels.
+    """
+    if labels is None:
+        raise UsageError("the metric top1 needs labels; use --metric agreement, or give data with labels")
+    return np.asarray(100.0 * (_classes(outputs) == labels.reshape(-1)), np.float64)
+
+
+@METRICS.register("agreement")
+def agreement(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
+    """100 where the best class is that of the reference."""
+    return np.asarray(100.0 * (_classes(outputs) == _classes(reference)), np.float64)
+
+
+@METRICS.register("cosine")
+def cosine(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
+    """100 times the cosine between the outputs and those of the reference, all outputs joined."""
+    a, b = _rows(outputs), _rows(reference)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray(100.0 * np.divide((a * b).sum(axis=1), norms, out=np.ones(len(a)), where=norms > 0), np.float64)
+
+
+@METRICS.register("error")
+def error(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
+    """100 less the distance to the reference's outputs in per cent of their length (not below 0)."""
+    a, b = _rows(outputs), _rows(reference)
+    length = np.linalg.norm(b, axis=1)
+    distance = np.linalg.norm(a - b, axis=1)
+    return np.asarray(
+        100.0 - np.clip(100.0 * np.divide(distance, length, out=np.zeros(len(a)), where=length > 0), 0.0, 100.0),
+        np.float64,
+    )
+
+
+@METRICS.register("max-error")
+def max_error(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
+    """100 less the largest difference in per cent of the reference's largest magnitude (not below 0)."""
+    a, b = _rows(outputs), _rows(reference)
+    size = np.abs(b).max(axis=1)
+    worst = np.abs(a - b).max(axis=1)
+    return np.asarray(
+        100.0 - np.clip(100.0 * np.divide(worst, size, out=np.zeros(len(a)), where=size > 0), 0.0, 100.0), np.float64
+    )
+
+
+@METRICS.register("kl")
+def kl(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
+    """100 less 100 times the Kullback-Leibler divergence (nats) of the class probabilities from the reference's."""
+    p, q = _log_softmax(_rows(reference[:1])), _log_softmax(_rows(outputs[:1]))
+    return np.asarray(100.0 - 100.0 * (np.exp(p) * (p - q)).sum(axis=1), np.float64)
+
+
+def default_metric(outputs: list[Array], labels: Array | None) -> str:
+    """top1 with labels, agreement for class scores, error for anything else."""
+    scores = outputs[0]
+    if scores.ndim >= 2 and scores.shape[1] > 1 and all(size == 1 for size in scores.shape[2:]):
+        return "agreement" if labels is None or labels.size != len(scores) else "top1"
+    return "error"
+
+
+def paired_drop(before: Scores, after: Scores, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Mean drop in points with its 95 % interval, by bootstrap over the samples (paired)."""
+    drops = before - after
+    picks = rng.integers(0, len(drops), size=(2000, len(drops)))
+    low, high = np.quantile(drops[picks].mean(axis=1), (0.025, 0.975))
+    return float(drops.mean()), float(low), float(high)
+
+
+def _classes(outputs: list[Array]) -> Array:
+    scores = outputs[0]
+    best: Array = scores.reshape(len(scores), -1).argmax(axis=1)
+    return best
+
+
+def _rows(outputs: list[Array]) -> npt.NDArray[np.float64]:
+    return np.concatenate([np.asarray(o, np.float64).reshape(len(o), -1) for o in outputs], axis=1)
+
+
+def _log_softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    shifted = scores - scores.max(axis=1, keepdims=True)
+    normal: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return normal

@@ -1,0 +1,231 @@
+"""Where one fitted operator could stand for a part of the network that is not linear.
+
+A substitute computes a value from another that every path to it passes through (a dominator), so
+that what lies between falls away. Every rectifier by itself is the smallest such part; residual
+branches, blocks and runs of blocks are larger ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from onnx_nepenthe.affine.cost import concrete
+from onnx_nepenthe.fit import ConvFitter, DenseFitter, Fitter, LineFitter
+from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.opview import OpView
+from onnx_nepenthe.rectifiers import Rectifier
+
+Kind = Literal["line", "conv1", "conv3", "dense"]
+REACH = 24
+"""How many dominators back a substitute may begin."""
+LARGEST_PART = 64
+"""Operators that one substitute may stand for."""
+MOST_RECTIFIERS = 4
+LARGEST_SYSTEM = 4700
+"""Unknowns per output of the largest regression (512 channels, 3x3)."""
+FLOATS = frozenset({"float", "float16", "double"})
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """A possible fit.
+
+    Attributes:
+        source, target: values; `target` is computed from `source`.
+        kind: what is fitted: a line per channel, a 1x1 or 3x3 convolution, a matrix on the last axis.
+        ops: keys of the operators that fall away.
+        rectifiers: keys of the rectifiers among them.
+        strides: of a convolution.
+        axis: of a line's channels or of a matrix.
+    """
+
+    source: str
+    target: str
+    kind: Kind
+    ops: frozenset[str]
+    rectifiers: frozenset[str]
+    strides: tuple[int, ...] = ()
+    axis: int = 1
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.source} → {self.target} ({self.kind})"
+
+    def overlaps(self, other: Substitute) -> bool:
+        """Whether the two cannot both be made."""
+        return bool(self.ops & other.ops)
+
+
+def substitutes(view: GraphView, rectifiers: tuple[Rectifier, ...], dims: Mapping[str, int]) -> tuple[Substitute, ...]:
+    """All that fit together in shape, in graph order.
+
+    Args:
+        view: the graph.
+        rectifiers: those that are not linear already.
+        dims: sizes of symbolic axes, to tell strides.
+    """
+    parents = dominators(view)
+    curved = {rectifier.key: rectifier for rectifier in rectifiers}
+    found: list[Substitute] = [_line(view, rectifier) for rectifier in rectifiers if rectifier.channels is not None]
+    for target in _ends(view, rectifiers):
+        seen_rectifiers: set[str] = set()
+        for source in _dominators_of(target, parents):
+            ops = _between(view, source, target)
+            if ops is None or len(ops) > LARGEST_PART:
+                break
+            inside = frozenset(ops) & frozenset(curved)
+            if len(inside) > MOST_RECTIFIERS:
+                break
+            if not inside - seen_rectifiers or _feeds_rectifier(view, source, curved):
+                continue
+            if not _is_closed(view, ops, target):
+                continue
+            shapes = list(_shapes(view, source, target, frozenset(ops), inside, dims))
+            seen_rectifiers |= inside if shapes else set()
+            found.extend(shapes)
+    return tuple(found)
+
+
+def _ends(view: GraphView, rectifiers: tuple[Rectifier, ...]) -> list[str]:
+    """Pre-activations, and what feeds an output: where substitutes may end."""
+    ends = [rectifier.operand for rectifier in rectifiers] + list(view.outputs)
+    sums = [op.outputs[0] for op in view.ops if op.op_type in ("Add", "Sum")]
+    pooled = [t.name for op in view.ops if op.op_type.endswith("Pool") for t in op.inputs[:1] if t is not None]
+    return list(dict.fromkeys([*ends, *sums, *pooled]))
+
+
+def _feeds_rectifier(view: GraphView, name: str, curved: Mapping[str, Rectifier]) -> bool:
+    """Whether the value is a pre-activation and nothing else: a part begins behind the rectifier instead."""
+    users = view.consumers.get(name, ())
+    return len(users) == 1 and view.ops[users[0]].key in curved
+
+
+def _line(view: GraphView, rectifier: Rectifier) -> Substitute:
+    ops = _between(view, rectifier.operand, rectifier.output) or {rectifier.key}
+    key = frozenset({rectifier.key})
+    return Substitute(rectifier.operand, rectifier.output, "line", frozenset(ops), key, (), rectifier.axis or 0)
+
+
+def dominators(view: GraphView) -> dict[str, str]:
+    """Value → the nearest earlier value that every path to it passes through; none where there is none.
+
+    One pass, as values come in topological order; constants do not count as paths.
+    """
+    parents: dict[str, str] = {}
+    depth: dict[str, int] = {}
+    for op in view.ops:
+        operands = _operands(op)
+        if not operands or op.has_subgraph:
+            continue
+        parent: str | None = operands[0]
+        for operand in operands[1:]:
+            parent = _common(parents, depth, parent, operand)
+        for name in op.outputs:
+            if name and parent is not None:
+                parents[name] = parent
+                depth[name] = depth.get(parent, 0) + 1
+    return parents
+
+
+def _common(parents: Mapping[str, str], depth: Mapping[str, int], a: str | None, b: str | None) -> str | None:
+    while a is not None and b is not None and a != b:
+        if depth.get(a, 0) >= depth.get(b, 0):
+            a = parents.get(a)
+        else:
+            b = parents.get(b)
+    return a if b is not None else None
+
+
+def _operands(op: OpView) -> list[str]:
+    return [t.name for t in op.inputs if t is not None and t.constant is None]
+
+
+def _dominators_of(name: str, parents: Mapping[str, str]) -> Iterator[str]:
+    for _ in range(REACH):
+        parent = parents.get(name)
+        if parent is None:
+            return
+        yield parent
+        name = parent
+
+
+def _between(view: GraphView, source: str, target: str) -> set[str] | None:
+    """Keys of the operators on the paths from `source` to `target`; None when too many or one has a subgraph."""
+    found: set[str] = set()
+    todo = [target]
+    while todo:
+        name = todo.pop()
+        op = view.op_of(name)
+        if name == source or op is None or op.key in found:
+            continue
+        found.add(op.key)
+        if len(found) > LARGEST_PART or op.has_subgraph:
+            return None
+        todo.extend(_operands(op))
+    return found
+
+
+def _is_closed(view: GraphView, ops: set[str], target: str) -> bool:
+    """Whether nothing outside uses a value from inside, except `target`."""
+    for key in ops:
+        op = view.op_of(key)
+        for name in () if op is None else op.outputs:
+            if name in ("", target):
+                continue
+            users = {view.ops[at].key for at in view.consumers.get(name, ())}
+            if view.is_pinned(name) or users - ops:
+                return False
+    return True
+
+
+def _shapes(
+    view: GraphView, source: str, target: str, ops: frozenset[str], inside: frozenset[str], dims: Mapping[str, int]
+) -> Iterator[Substitute]:
+    x, y = view.tensors[source], view.tensors[target]
+    if x.shape is None or y.shape is None or x.dtype != y.dtype or x.dtype not in FLOATS:
+        return
+    a, b = concrete(x.shape, dims), concrete(y.shape, dims)
+    if len(a) != len(b) or a[0] != b[0] or len(a) < 2:
+        return
+    if len(a) <= 3 and a[:-1] == b[:-1] and _is_features(view, ops):
+        if a[-1] <= LARGEST_SYSTEM:
+            yield Substitute(source, target, "dense", ops, inside, (), len(a) - 1)
+        return
+    ratios = [-(-n // m) if m else 0 for n, m in zip(a[2:], b[2:], strict=True)]
+    if len(a) < 3 or any(r < 1 or r > 4 or -(-n // r) != m for n, m, r in zip(a[2:], b[2:], ratios, strict=True)):
+        return
+    strides = tuple(ratios)
+    for kind, taps in (("conv1", 1), ("conv3", 3)):
+        if a[1] * taps ** len(strides) <= LARGEST_SYSTEM:
+            yield Substitute(source, target, "conv1" if kind == "conv1" else "conv3", ops, inside, strides)
+
+
+def _is_features(view: GraphView, ops: frozenset[str]) -> bool:
+    """Whether a part works on features rather than on space: no convolution in it."""
+    return not any(op is not None and "Conv" in op.op_type for op in map(view.op_of, ops))
+
+
+def fitter(substitute: Substitute, view: GraphView, rng: np.random.Generator) -> Fitter:
+    """What adds up the statistics of one substitute.
+
+    Raises:
+        ValueError: a number of channels is not known.
+    """
+    x, y = view.tensors[substitute.source].shape, view.tensors[substitute.target].shape
+    axis = 1 if substitute.kind.startswith("conv") else substitute.axis
+    inputs, outputs = (x or ())[axis], (y or ())[axis]
+    if not isinstance(inputs, int) or not isinstance(outputs, int):
+        raise ValueError(f"the channels of {substitute.source} or {substitute.target} are not known")
+    match substitute.kind:
+        case "line":
+            return LineFitter(inputs, axis)
+        case "dense":
+            return DenseFitter(inputs, outputs, axis, rng)
+        case _:
+            taps = 1 if substitute.kind == "conv1" else 3
+            return ConvFitter(inputs, outputs, (taps,) * len(substitute.strides), substitute.strides, rng)

@@ -1,0 +1,177 @@
+"""The tools of a budgeted collapse: fit substitutes, build models with them, score and time them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_nepenthe.affine.cost import concrete
+from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.affine.views import straight
+from onnx_nepenthe.costs import FUSED, entrances, random_input
+from onnx_nepenthe.errors import UnsupportedError, UsageError
+from onnx_nepenthe.fit import Fitting
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.graph.snippet import cut, with_outputs
+from onnx_nepenthe.inspection import Findings
+from onnx_nepenthe.latency import compare
+from onnx_nepenthe.metrics import METRICS, Scores, default_metric
+from onnx_nepenthe.options import Options
+from onnx_nepenthe.plan import Choice, Region
+from onnx_nepenthe.rewrite import rewrite
+from onnx_nepenthe.samples import batches_of
+from onnx_nepenthe.session import open_session
+from onnx_nepenthe.sources import Part
+from onnx_nepenthe.substitutes import Substitute, fitter
+
+LOG = logging.getLogger(__name__)
+Array = npt.NDArray[Any]
+PART_BUDGET_S = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A substitute with its fitted map."""
+
+    substitute: Substitute
+    fitting: Fitting
+
+
+@dataclass
+class Workshop:
+    """One model and its data.
+
+    Attributes:
+        findings: of the model.
+        options: of the run.
+        dims: sizes of symbolic axes in runs that are timed.
+        metric: name of the metric; set when the first scores are taken.
+    """
+
+    findings: Findings
+    options: Options
+    dims: Mapping[str, int]
+    metric: str = ""
+    _reference: dict[Part, list[tuple[Any, list[Array], Array | None]]] = field(default_factory=dict)
+    _gains: dict[str, float] = field(default_factory=dict)
+
+    def scores(self, model: Model, part: Part) -> Scores:
+        """Points per sample of `model` on a part of the data."""
+        session = open_session(model, self.options.config)
+        rows = [
+            METRICS[self.metric]([o[:size] for o in session.run(batch.feeds)], reference, labels)
+            for (batch, reference, labels) in self._batches(part)
+            for size in [batch.size]
+        ]
+        return np.concatenate(rows)
+
+    def _batches(self, part: Part) -> list[tuple[Any, list[Array], Array | None]]:
+        """(batch, outputs of the original, labels), kept in memory."""
+        if part not in self._reference:
+            session = open_session(self.findings.model, self.options.config)
+            rows = []
+            for batch in batches_of(self.findings, self.options, part, self._limit(part)):
+                outputs = [output[: batch.size] for output in session.run(batch.feeds)]
+                rows.append((batch, outputs, batch.labels))
+                self.metric = self.metric or self.options.metric or default_metric(outputs, batch.labels)
+            if not rows:
+                raise UsageError(f"the data have too few samples for a {part} part; give more")
+            if self.metric not in METRICS:
+                raise UsageError(f"no metric is called {self.metric!r}; there are {', '.join(METRICS)}")
+            self._reference[part] = rows
+        return self._reference[part]
+
+    def _limit(self, part: Part) -> int | None:
+        return self.options.verify_limit if part == "verification" else self.options.tune_limit
+
+    def original_scores(self, part: Part) -> Scores:
+        """Points per sample of the original, from its kept outputs."""
+        return np.concatenate(
+            [METRICS[self.metric](outputs, outputs, labels) for _, outputs, labels in self._batches(part)]
+        )
+
+    def fit(self, substitutes: Sequence[Substitute], before: Sequence[Made] = ()) -> list[Fitting]:
+        """Fit each substitute: inputs from the model with `before` made, targets from the original.
+
+        One pass over the fitting part for all of them.
+        """
+        rng = np.random.default_rng(self.options.seed)
+        model, view = self.findings.model, self.findings.view
+        fitters = [fitter(substitute, view, rng) for substitute in substitutes]
+        sources = list(dict.fromkeys(substitute.source for substitute in substitutes))
+        targets = list(dict.fromkeys(substitute.target for substitute in substitutes))
+        entry = open_session(self.build(before, with_outputs(model, sources)), self.options.config)
+        exit_ = open_session(with_outputs(model, targets), self.options.config)
+        for batch in batches_of(self.findings, self.options, "fitting", self.options.fit_limit):
+            xs = dict(zip(sources, (value[: batch.size] for value in entry.run(batch.feeds)), strict=True))
+            ys = dict(zip(targets, (value[: batch.size] for value in exit_.run(batch.feeds)), strict=True))
+            for substitute, one in zip(substitutes, fitters, strict=True):
+                one.add(xs[substitute.source], ys[substitute.target])
+        return [one.solve() for one in fitters]
+
+    def build(self, made: Sequence[Made], model: Model | None = None) -> Model:
+        """The original (or `model`, a part of it) with these substitutes."""
+        base = self.findings.model if model is None else model
+        built: Model = rewrite(base, self.findings.view, [self._region(one) for one in self._in_order(made)])
+        return built
+
+    def _in_order(self, made: Sequence[Made]) -> list[Made]:
+        position = {name: at for at, name in enumerate(self.findings.view.tensors)}
+        return sorted(made, key=lambda one: position[one.substitute.target])
+
+    def _region(self, one: Made) -> Region:
+        view, substitute = self.findings.view, one.substitute
+        source, target = view.tensors[substitute.source].shape or (), view.tensors[substitute.target].shape or ()
+        form = Form(source, one.fitting.core, target, straight(len(target)))
+        choice = Choice(substitute.target, substitute.source, form, tuple(sorted(substitute.ops)))
+        return Region(substitute.target, (choice,), 0.0)
+
+    def gain_ms(self, one: Made) -> float:
+        """Milliseconds that one substitute saves, its part of the model timed against the fitted operator."""
+        view, substitute = self.findings.view, one.substitute
+        key = self._key(substitute)
+        if key not in self._gains:
+            end = self._with_fused(substitute.target)
+            inputs = entrances(view, [substitute.source], self.dims)
+            try:
+                before = cut(self.findings.model, inputs, [end])
+                after = self.build([one], before)
+                sessions = [open_session(part, self.options.config) for part in (before, after)]
+                feeds = {entrance.name: random_input(entrance.shape, entrance.dtype) for entrance in inputs}
+                rng = np.random.default_rng(self.options.seed)
+                found = compare(sessions[0], sessions[1], feeds, rng=rng, budget_s=PART_BUDGET_S)
+                self._gains[key] = found.before_ms - found.after_ms
+            except (UnsupportedError, ValueError, KeyError) as error:
+                LOG.info("%s cannot be timed: %s", substitute.label, error)
+                self._gains[key] = 0.0
+        return self._gains[key]
+
+    def _with_fused(self, name: str) -> str:
+        view = self.findings.view
+        users = view.consumers.get(name, ())
+        if len(users) == 1 and not view.is_pinned(name) and view.ops[users[0]].op_type in FUSED:
+            return view.ops[users[0]].outputs[0]
+        return name
+
+    def _key(self, substitute: Substitute) -> str:
+        """Substitutes with equal keys take the same time."""
+        view = self.findings.view
+        shape = concrete(view.tensors[substitute.source].shape or (), self.dims)
+        ops = [op for op in view.ops if op.key in substitute.ops]
+        parts = [(op.op_type, op.output_shapes[0], _weight_shape(op.constant(1))) for op in ops]
+        return repr((substitute.kind, substitute.strides, shape, parts))
+
+
+def _weight_shape(weight: Array | None) -> tuple[int, ...] | None:
+    return None if weight is None else weight.shape
+
+
+def chunks(items: Sequence[Substitute], size: int) -> Iterator[Sequence[Substitute]]:
+    """`items` in pieces of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
