@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
 import resource
 import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+from benchmarks import readme
 from onnx import TensorProto, helper, numpy_helper
 
+from onnx_nepenthe.charting import chart
+from onnx_nepenthe.inspection import find
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.pipeline import collapse
+from onnx_nepenthe.plan import plan
+from onnx_nepenthe.prices import EveryExact
+from onnx_nepenthe.rewrite import rewrite
+from onnx_nepenthe.session import environment
 
 CHANNELS = 8
 
@@ -62,38 +72,66 @@ def _positive(weights: list[onnx.TensorProto], rng: np.random.Generator, size: i
 
 def main(arguments: list[str]) -> None:
     """Print seconds per size, and per 1,000 operators."""
-    parser = argparse.ArgumentParser(prog="bench.py scaling", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tools/bench.py scaling", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[300, 1000, 3000])
     parser.add_argument("--verify", action="store_true", help="count verification too")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    parser.add_argument("--update-readme", action="store_true", help="put the table into README.md")
     options = parser.parse_args(arguments)
-    print(f"{'operators':>10} {'after':>7} {'seconds':>9} {'s per 1000':>11} {'peak MiB':>9}")
-    for size in options.sizes:
-        model = ir.from_proto(network(size))
-        start = time.perf_counter()
-        if options.verify:
-            after = collapse(model, "scaling", Options(latency="off")).after.size.nodes
-        else:
-            after = rewritten(model)
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        count = len(model.graph)
-        print(f"{count:>10} {after:>7} {seconds:>9.2f} {1000 * seconds / count:>11.2f} {peak:>9.0f}")
+    rows = [measured(size, verify=options.verify) for size in options.sizes]
+    table = markdown(rows, verify=options.verify)
+    print(table)
+    if options.json is not None:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    if options.update_readme:
+        readme.replace("scaling", table)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One size: operators before and after, seconds for all, and the largest the process has been, MiB."""
+
+    operators: int
+    after: int
+    seconds: float
+    peak_mib: float
+
+
+def measured(size: int, *, verify: bool) -> Row:
+    """Rewrite a network of about `size` operators."""
+    model = ir.from_proto(network(size))
+    start = time.perf_counter()
+    after = verified(model) if verify else rewritten(model)
+    seconds = time.perf_counter() - start
+    return Row(len(model.graph), after, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def markdown(rows: list[Row], *, verify: bool) -> str:
+    """The table with its caption."""
+    machine = environment()
+    what = "and verification " if verify else ""
+    lines = [
+        f"From the model in memory to the new model {what}(`--latency off`), random residual networks; "
+        f"Python {machine['python']}, {machine['cpu']}.",
+        "",
+        "| operators | after | seconds | seconds per 1,000 | peak memory, MiB |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.operators:,} | {row.after:,} | {row.seconds:.2f} | {1000 * row.seconds / row.operators:.2f} "
+        f"| {row.peak_mib:.0f} |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def verified(model: ir.Model) -> int:
+    """The whole pipeline but for latency; returns the number of operators."""
+    return collapse(model, "scaling", Options(latency="off")).after.size.nodes
 
 
 def rewritten(model: ir.Model) -> int:
     """Everything but running the models: read, prove, decide, plan, rewrite."""
-    from onnx_nepenthe.charting import chart
-    from onnx_nepenthe.inspection import find
-    from onnx_nepenthe.plan import plan
-    from onnx_nepenthe.prices import EveryExact
-    from onnx_nepenthe.rewrite import rewrite
-
     findings = find(model, Options(latency="off"))
     atlas = chart(findings.view, findings.linearised.decisions)
     return len(rewrite(model, findings.view, plan(atlas, EveryExact({}))).graph)
-
-
-if __name__ == "__main__":
-    import sys
-
-    main(sys.argv[1:])
