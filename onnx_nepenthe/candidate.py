@@ -18,7 +18,7 @@ from onnx_nepenthe.outcome import Refusal
 from onnx_nepenthe.plan import Region, plan
 from onnx_nepenthe.prices import CostModel, EveryExact, MultiplyAdds
 from onnx_nepenthe.regions import Atlas
-from onnx_nepenthe.rewrite import rewrite
+from onnx_nepenthe.rewrite import computed_weights, rewrite
 from onnx_nepenthe.samples import Feeds, timing_feeds
 from onnx_nepenthe.trial import compare_models, run_sizes, settle, try_regions
 
@@ -65,7 +65,8 @@ def make_candidate(findings: Findings, options: Options) -> Candidate:
         return _timed(findings, atlas, feeds, dims, refusals, options)
     costs: CostModel = EveryExact(dims) if options.latency == "off" else MultiplyAdds(dims)
     regions = plan(atlas, costs)
-    new = rewrite(findings.model, findings.view, regions) if regions else None
+    is_changed = regions or computed_weights(findings.view)
+    new = rewrite(findings.model, findings.view, regions) if is_changed else None
     return Candidate(regions, new, None, {}, tuple(refusals), atlas, dims)
 
 

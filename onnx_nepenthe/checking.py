@@ -82,7 +82,7 @@ def blame(findings: Findings, candidate: Candidate, verdict: Verdict, options: O
     """The error that names the regions without which the others pass."""
 
     def passes(regions: Sequence[Region]) -> bool:
-        return not regions or check(findings, rewrite(findings.model, findings.view, regions), options).passed
+        return check(findings, rewrite(findings.model, findings.view, regions), options).passed
 
     culprits = " and ".join(region.name for region in bisect(candidate.regions, passes))
     return VerificationError(

@@ -137,7 +137,7 @@ def _relaxed(
 
 
 def _pieces(rectifier: Rectifier, bounds: Bounds) -> IntArray:
-    if rectifier.channels is None or rectifier.axis is None:
+    if not rectifier.channels or rectifier.axis is None:
         return prove_regimes(rectifier.activation, bounds.hull(), 1, rectifier.axis or 0)
     return prove_regimes(rectifier.activation, bounds, rectifier.channels, rectifier.axis)
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from onnx_nepenthe import inspection
 from onnx_nepenthe.candidate import Candidate, make_candidate
 from onnx_nepenthe.checking import blame, check, take_back
 from onnx_nepenthe.errors import VerificationError
 from onnx_nepenthe.graph.edit import freeze_initializers
 from onnx_nepenthe.graph.serial import Model
-from onnx_nepenthe.graph.view import view_from_model
+from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.inspection import Findings, find, side_of
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, Outcome, Refusal
-from onnx_nepenthe.plan import Region
 from onnx_nepenthe.rewrite import journal
 from onnx_nepenthe.verify import Verdict
 
@@ -69,17 +66,13 @@ def _outcome(
     name: str,
     options: Options,
 ) -> Outcome:
-    gone = frozenset(
-        value.name
-        for value in candidate.atlas.affine.values()
-        if value.rectifier and _is_gone(value.op.label, candidate.regions)
-    )
     view = findings.view if candidate.model is None else view_from_model(candidate.model)
+    gone = frozenset(r.key for r in findings.rectifiers if not _is_left(r.key, findings.view, view))
     return Outcome(
         inspection=inspection.report(findings, name, options, gone, candidate.dims),
         model=candidate.model,
         after=side_of(view, candidate.dims),
-        rewrites=journal(candidate.regions),
+        rewrites=() if candidate.model is None else journal(findings.view, candidate.regions),
         speedups=candidate.speedups,
         refusals=withdrawn + candidate.refusals,
         latency=candidate.latency,
@@ -89,5 +82,7 @@ def _outcome(
     )
 
 
-def _is_gone(label: str, regions: Sequence[Region]) -> bool:
-    return any(label in choice.replaced for region in regions for choice in region.choices)
+def _is_left(key: str, before: GraphView, after: GraphView) -> bool:
+    """Whether the operator that makes the value is in both graphs; an output keeps its name when it is replaced."""
+    old, new = before.op_of(key), after.op_of(key)
+    return old is not None and new is not None and (old.op_type, old.label) == (new.op_type, new.label)

@@ -20,7 +20,7 @@ class Rewrite:
 
     Attributes:
         value: what is computed anew.
-        source: from which value.
+        source: from which value; "" for a constant.
         replaced: labels of the operators it replaces.
         region: the region it belongs to.
         made: what replaces them, in a few words ("Conv 3x3 16→32").
@@ -48,12 +48,20 @@ def rewrite(model: Any, view: GraphView, regions: Sequence[Region]) -> Any:
     return editor.finish()
 
 
+def computed_weights(view: GraphView) -> tuple[str, ...]:
+    """Computed constants that an operator that stays, a subgraph or the caller needs; a rewrite makes them weights."""
+
+    def is_needed(name: str) -> bool:
+        users = (view.ops[at] for at in view.consumers.get(name, ()))
+        return view.is_pinned(name) or any(not _is_computed(op, view) for op in users)
+
+    return tuple(name for name in sorted(view.computed) if view.tensors[name].constant is not None and is_needed(name))
+
+
 def _store_constants(editor: Editor, view: GraphView) -> None:
-    """Let computed constants be weights where an operator that stays, a subgraph or the caller needs them."""
-    for name in sorted(view.computed):
-        users = [view.ops[at] for at in view.consumers.get(name, ())]
+    for name in computed_weights(view):
         tensor = view.tensors[name]
-        if tensor.constant is not None and (view.is_pinned(name) or any(not _is_computed(op, view) for op in users)):
+        if tensor.constant is not None:
             editor.replace(name, editor.constant(name, tensor.constant, tensor.dtype))
 
 
@@ -61,10 +69,13 @@ def _is_computed(op: OpView, view: GraphView) -> bool:
     return all(name in view.computed for name in op.outputs if name)
 
 
-def journal(regions: Sequence[Region]) -> tuple[Rewrite, ...]:
-    """The rewrites of `regions`, in order."""
-    return tuple(
+def journal(view: GraphView, regions: Sequence[Region]) -> tuple[Rewrite, ...]:
+    """The rewrites of `regions`, in order, and before them the constants that were computed once for all."""
+    producers = {name: view.op_of(name) for name in computed_weights(view)}
+    constants = (Rewrite(name, "", (op.label,), name, "constant") for name, op in producers.items() if op is not None)
+    choices = (
         Rewrite(choice.value, choice.source, choice.replaced, region.name, describe(choice.form))
         for region in regions
         for choice in region.choices
     )
+    return (*constants, *choices)
