@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from onnx_nepenthe.affine.cost import concrete, form_cost
 from onnx_nepenthe.affine.forms import Form
-from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, SpatialMean, is_identity
+from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, SpatialMean, is_constant, is_identity
 from onnx_nepenthe.emit import Target, emit
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.edit import Editor
@@ -59,7 +59,7 @@ class MeasuredCosts:
         if form.is_straight and is_identity(form.core):
             return 0.0
         shape = concrete(form.source, self.dims)
-        after = self._fused(value)
+        after = fused_after(self.view, value)
         key = json.dumps([form_signature(form), shape, self.view.tensors[value].dtype, after.op_type if after else ""])
         if self._is_hopeless(form, value):
             return self._estimate.single(form, value) * SECONDS_PER_MAC
@@ -74,7 +74,7 @@ class MeasuredCosts:
         if not kept.elements and not kept.macs:
             return SMALLEST_COST_S
         operands = [operand for operand in value.op.inputs if operand is not None and operand.constant is None]
-        after = self._fused(value.name)
+        after = fused_after(self.view, value.name)
         key = json.dumps(["keep", op_signature(value.op, self.dims), after.op_type if after else ""])
         try:
             return self.table.cost_s(key, lambda: self._cut(value, operands, after))
@@ -86,19 +86,13 @@ class MeasuredCosts:
         before = sum(_macs_upstream(kept, form, self.dims)) if kept is not None else 0
         return before > 0 and form_cost(form, self.dims).macs > HOPELESS * before
 
-    def _fused(self, value: str) -> OpView | None:
-        users = self.view.consumers.get(value, ())
-        if len(users) != 1 or self.view.is_pinned(value):
-            return None
-        op = self.view.ops[users[0]]
-        return op if op.op_type in FUSED and op.domain == "" else None
-
     def _build(self, form: Form, value: str, shape: tuple[int, ...], after: OpView | None) -> Any:
         dtype = self.view.tensors[value].dtype
         editor = Editor(blank(shape, dtype, self.model))
         result = emit(form, editor.value(INPUT), Target(editor, dtype, "y"))
         if after is not None:
-            result = editor.node("Relu", [result], hint="y")
+            operands = [result, *(_constant(editor, operand) for operand in after.inputs[1:])]
+            result = editor.node(after.op_type, operands, after.attributes, hint="y")
         editor.output(result)
         return editor.finish(), {INPUT: random_input(shape, dtype)}
 
@@ -107,6 +101,22 @@ class MeasuredCosts:
         inputs = entrances(self.view, names, self.dims)
         outputs = [after.outputs[0]] if after is not None else [name for name in value.op.outputs if name]
         return cut(self.model, inputs, outputs), {e.name: random_input(e.shape, e.dtype) for e in inputs}
+
+
+def fused_after(view: GraphView, value: str) -> OpView | None:
+    """The activation that runtimes compute together with the operator that makes `value`, if there is one."""
+    users = view.consumers.get(value, ())
+    if len(users) != 1 or view.is_pinned(value):
+        return None
+    op = view.ops[users[0]]
+    is_alone = all(operand is None or operand.constant is not None for operand in op.inputs[1:])
+    return op if op.op_type in FUSED and op.domain == "" and is_alone else None
+
+
+def _constant(editor: Editor, operand: Tensor | None) -> Any:
+    if operand is None or operand.constant is None:
+        return None
+    return editor.constant(operand.name, operand.constant, operand.dtype)
 
 
 def entrances(view: GraphView, names: Sequence[str], dims: Mapping[str, int]) -> list[Entrance]:
@@ -134,8 +144,12 @@ def _macs_upstream(op: OpView, form: Form, dims: Mapping[str, int]) -> list[int]
 
 
 def form_signature(form: Form) -> list[Any]:
-    """All of a form that its time depends on, and none of its numbers."""
-    return [_core_signature(form.core), [list(group) for group in form.view]]
+    """All of a form that its time depends on, and none of its numbers.
+
+    Nothing is computed of a constant, and a border is one too, where sizes are known.
+    """
+    known = [isinstance(size, int) for size in form.source]
+    return [_core_signature(form.core), [list(group) for group in form.view], known, is_constant(form.core)]
 
 
 def _core_signature(core: Any) -> list[Any]:

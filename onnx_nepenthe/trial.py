@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.affine.cost import concrete
-from onnx_nepenthe.costs import FUSED, entrances, form_signature, op_signature, random_input
+from onnx_nepenthe.costs import entrances, form_signature, fused_after, op_signature, random_input
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import cut, with_outputs
@@ -19,9 +19,9 @@ from onnx_nepenthe.graph.stats import ModelSize, model_size
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.latency import Comparison, compare
 from onnx_nepenthe.opview import Tensor
-from onnx_nepenthe.plan import Region
+from onnx_nepenthe.plan import Region, required_values
 from onnx_nepenthe.regions import Atlas
-from onnx_nepenthe.rewrite import rewrite
+from onnx_nepenthe.rewrite import computed_weights, rewrite
 from onnx_nepenthe.session import SessionConfig, open_session
 
 LOG = logging.getLogger(__name__)
@@ -97,43 +97,70 @@ def try_regions(
 ) -> tuple[RegionTrial, ...]:
     """Time every region by itself; equal ones (same operators and shapes) once."""
     known: dict[str, tuple[Comparison | None, bool]] = {}
+    required = required_values(atlas)
     trials: list[RegionTrial] = []
     for count, region in enumerate(regions, start=1):
-        key = _key(atlas, region, dims)
+        part = _part(atlas, region, required)
+        key = _key(atlas, region, part, dims)
         if key not in known:
-            known[key] = _time_region(model, atlas, region, dims, config, rng)
+            known[key] = _time_region(model, atlas.view, region, part, dims, config, rng)
         trials.append(RegionTrial(region, *known[key]))
         if progress is not None:
             progress(count)
     return tuple(trials)
 
 
-def _key(atlas: Atlas, region: Region, dims: Mapping[str, int]) -> str:
+@dataclass(frozen=True)
+class _Part:
+    """Where the part of a model that a region changes begins and ends."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def _part(atlas: Atlas, region: Region, required: frozenset[str]) -> _Part:
+    """Values on the way that are needed whatever happens are outputs too: the region does not save their operators."""
+    made = {choice.value for choice in region.choices}
+    started = {choice.source for choice in region.choices}
+    ends = [_with_fused(atlas.view, choice.value) for choice in region.choices if choice.value not in started]
+    passed = [name for choice in region.choices for name in atlas.path(choice.source, choice.value)]
+    stay = [name for name in passed if name in required and name not in made]
+    inputs = [choice.source for choice in region.choices if choice.source not in made]
+    return _Part(tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys([*ends, *stay])))
+
+
+def _key(atlas: Atlas, region: Region, part: _Part, dims: Mapping[str, int]) -> str:
+    """Equal for regions that take equally long: the same new operators for the same old ones, wired alike."""
+    numbers: dict[str, int] = {}
     parts: list[object] = []
     for choice in region.choices:
-        shape = concrete(choice.form.source, dims)
-        between = [op_signature(atlas.affine[name].op, dims) for name in atlas.path(choice.source, choice.value)]
-        parts.append([form_signature(choice.form), shape, between])
-    return json.dumps(parts)
+        passed = atlas.path(choice.source, choice.value)
+        for name in (choice.source, *passed):
+            numbers.setdefault(name, len(numbers))
+        form = [form_signature(choice.form), concrete(choice.form.source, dims)]
+        old = [[op_signature(atlas.affine[name].op, dims), _wires(atlas, name, numbers)] for name in passed]
+        parts.append([numbers[choice.source], form, old])
+    ends = [[numbers.get(name, -1), op.op_type if (op := atlas.view.op_of(name)) else ""] for name in part.outputs]
+    return json.dumps([parts, ends])
+
+
+def _wires(atlas: Atlas, name: str, numbers: Mapping[str, int]) -> list[int]:
+    return [numbers[name], *(numbers.get(operand, -1) for operand in atlas.affine[name].operands)]
 
 
 def _time_region(
     model: Model,
-    atlas: Atlas,
+    view: GraphView,
     region: Region,
+    part: _Part,
     dims: Mapping[str, int],
     config: SessionConfig,
     rng: np.random.Generator,
 ) -> tuple[Comparison | None, bool]:
-    made = {choice.value for choice in region.choices}
-    inputs = list(dict.fromkeys(c.source for c in region.choices if c.source not in made))
-    ends = [c.value for c in region.choices if c.value not in {other.source for other in region.choices}]
-    view = atlas.view
-    outputs = [_with_fused(view, name) for name in ends]
-    entered = entrances(view, inputs, dims)
+    entered = entrances(view, part.inputs, dims)
     feeds = {entrance.name: random_input(entrance.shape, entrance.dtype) for entrance in entered}
     try:
-        before = cut(model, entered, outputs)
+        before = cut(model, entered, part.outputs)
         after = rewrite(before, view, [region])
         sessions = [open_session(part, config) for part in (before, after, before)]
         smaller = _is_smaller(model_size(view_from_model(before)), model_size(view_from_model(after)))
@@ -159,10 +186,8 @@ def _is_smaller(before: ModelSize, after: ModelSize) -> bool:
 
 
 def _with_fused(view: GraphView, name: str) -> str:
-    users = view.consumers.get(name, ())
-    if len(users) == 1 and not view.is_pinned(name) and view.ops[users[0]].op_type in FUSED:
-        return view.ops[users[0]].outputs[0]
-    return name
+    after = fused_after(view, name)
+    return name if after is None else after.outputs[0]
 
 
 def compare_models(
@@ -195,10 +220,11 @@ def settle(
     While the whole is slower than its input, twice in a row, the half of the regions that gained least is put back.
 
     Returns:
-        The regions kept, the model with them, and its comparison with the input; (), None, None when none is left.
+        The regions kept, the model with them, and its comparison with the input; (), None, None when none is left
+        and nothing is computed from constants alone.
     """
     kept = [trial for trial in trials if not trial.refusal]
-    while kept:
+    while kept or computed_weights(view):
         regions = tuple(trial.region for trial in kept)
         candidate = rewrite(model, view, regions)
         comparison = timed(candidate)
@@ -206,6 +232,8 @@ def settle(
             comparison = timed(candidate)
         if not comparison.is_slower:
             return regions, candidate, comparison
+        if not kept:
+            break
         LOG.info("the whole model is slower (%.3fx); putting back the weaker half", comparison.speedup)
         ranked = sorted(kept, key=lambda trial: trial.comparison.speedup if trial.comparison else 1.0, reverse=True)
         best = {trial.region.name for trial in ranked[: len(kept) // 2]}
