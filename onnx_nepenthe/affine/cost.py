@@ -67,14 +67,14 @@ def result_shape(form: Form, source: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def form_cost(form: Form, dims: Mapping[str, int]) -> Cost:
-    """Cost of computing the form's value from its source."""
+    """Cost of computing the form's value from its source; nothing when it is one constant of known size."""
+    if is_constant(form.core) and all(isinstance(size, int) for size in form.source):
+        return Cost()
     source = concrete(form.source, dims)
     out = result_shape(form, source)
     moves = _view_cost(form, prod(out))
     match form.core:
         case PerChannel() as m:
-            if is_constant(m):
-                return moves
             count = int((m.scale != 1).any()) + int((m.offset != 0).any())
             count = min(count, 1) if m.axis == 1 else count
             return Cost(0, count * prod(out), 0, count) + moves
