@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from onnx_nepenthe.candidate import Candidate
-from onnx_nepenthe.errors import Refused, VerificationError
+from onnx_nepenthe.errors import Refused, UsageError, VerificationError
 from onnx_nepenthe.graph.interface import compare as compare_interfaces
 from onnx_nepenthe.graph.interface import interface_of
 from onnx_nepenthe.graph.serial import Model
@@ -21,18 +21,37 @@ from onnx_nepenthe.plan import Region
 from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.rewrite import rewrite
 from onnx_nepenthe.samples import verification_batches
-from onnx_nepenthe.verify import Verdict, bisect, verify
+from onnx_nepenthe.verify import Batch, Verdict, bisect, verify
 
 
 def check(findings: Findings, new: Model, options: Options) -> Verdict:
-    """Compare `new` with the input: the interface, then numbers on data calibration never saw."""
+    """Compare `new` with the input: the interface, then numbers on data calibration never saw.
+
+    Raises:
+        UsageError: the data lie outside the declared input ranges, on which proofs rest.
+    """
     options.progress("verifying", 0, None)
     differences = compare_interfaces(interface_of(findings.model), interface_of(new))
     if differences:
         return Verdict(False, interface=tuple(differences), reason=f"the interface changed: {differences[0]}")
     batches, name, disjoint = verification_batches(findings, options)
+    batches = _within(batches, options.input_ranges)
     depth = side_of(findings.view).size.weighted_depth
     return verify(findings.model, new, batches, depth=depth, config=options.config, source=name, disjoint=disjoint)
+
+
+def _within(batches: Iterator[Batch], ranges: Mapping[str, tuple[float, float]]) -> Iterator[Batch]:
+    """The batches as they are, as long as they keep to `ranges`."""
+    for batch in batches:
+        for name in sorted(ranges.keys() & batch.feeds.keys()):
+            low, high = ranges[name]
+            least, most = np.min(batch.feeds[name], initial=high), np.max(batch.feeds[name], initial=low)
+            if not low <= least <= most <= high:
+                raise UsageError(
+                    f"the data of input {name} go from {least:g} to {most:g}, outside the declared range "
+                    f"{low:g}:{high:g}; widen --input-range, or mend the data"
+                )
+        yield batch
 
 
 def take_back(findings: Findings, options: Options) -> tuple[Findings, tuple[Refusal, ...]]:
