@@ -27,6 +27,8 @@ from onnx_nepenthe.session import SessionConfig, open_session
 LOG = logging.getLogger(__name__)
 Feeds = Mapping[str, npt.NDArray[np.generic]]
 REGION_BUDGET_S = 0.6
+LOWEST_TIE = 0.98
+"""A measured ratio below it is no tie, however wide the interval."""
 MODEL_BUDGET_S = 6.0
 
 
@@ -217,7 +219,8 @@ def settle(
 ) -> tuple[tuple[Region, ...], Model | None, Comparison | None]:
     """The regions that make the whole model not slower: all accepted ones, or fewer.
 
-    While the whole is slower than its input, twice in a row, the half of the regions that gained least is put back.
+    While the whole is slower than its input (or seems so, where the interval is too wide to tell) twice in a row, the
+    half of the regions that gained least is put back.
 
     Returns:
         The regions kept, the model with them, and its comparison with the input; (), None, None when none is left
@@ -228,9 +231,9 @@ def settle(
         regions = tuple(trial.region for trial in kept)
         candidate = rewrite(model, view, regions)
         comparison = timed(candidate)
-        if comparison.is_slower:
+        if _loses(comparison):
             comparison = timed(candidate)
-        if not comparison.is_slower:
+        if not _loses(comparison):
             return regions, candidate, comparison
         if not kept:
             break
@@ -239,3 +242,7 @@ def settle(
         best = {trial.region.name for trial in ranked[: len(kept) // 2]}
         kept = [trial for trial in kept if trial.region.name in best]
     return (), None, None
+
+
+def _loses(comparison: Comparison) -> bool:
+    return comparison.is_slower or comparison.speedup < LOWEST_TIE
