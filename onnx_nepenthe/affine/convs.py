@@ -75,10 +75,7 @@ def _effort(second: Conv, first: Conv, groups: int) -> int:
 def _try_border(second: Conv, first: Conv) -> Refused | None:
     constant = first.bias.any() or second.border is not None
     for axis in range(first.spatial):
-        padded = second.pads_begin[axis] or second.pads_end[axis]
-        if padded and first.kernel[axis] > 1:
-            return BORDER
-        if padded and constant and (first.pads_begin[axis] or first.pads_end[axis]):
+        if first.kernel[axis] > 1 and (second.pads_begin[axis] or second.pads_end[axis]):
             return BORDER
     if second.is_padded and constant and _own_tap(first) is None:
         return BORDER

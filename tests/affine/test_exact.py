@@ -98,6 +98,11 @@ def test_kernels_strides_and_pads_follow_the_table() -> None:
     biased = compose(*EXACT["1x1 with bias → 3x3p1"])
     assert isinstance(biased, Conv)
     assert biased.border is not None
+    wide = Conv(RNG.standard_normal((5, C, 3, 3)), np.zeros(5), (1, 1), (2, 2), (2, 2), (2, 2))
+    for second, first in ((wide, conv(C, C, 1)), (conv(3, 5, 1), wide), (norm(5), wide)):
+        dilated = compose(second, first)
+        assert isinstance(dilated, Conv)
+        assert (dilated.kernel, dilated.dilations) == ((3, 3), (2, 2))
     means = compose(*EXACT["1x1 → mean"])
     assert isinstance(means, SpatialMean)
 
