@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.activations.base import Activation
+from onnx_nepenthe.activations.observed import UNDECIDED, observed_pieces
 from onnx_nepenthe.errors import Refused
-from onnx_nepenthe.evidence import Evidence, Observed, Proved
+from onnx_nepenthe.evidence import Evidence, Observed, Proved, observations_for, rate_bound
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import RegimeCounts
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-UNDECIDED = -1
+__all__ = ["NEEDS_DATA", "UNDECIDED", "Decision", "Linearised", "Support", "Undecided"]
+__all__ += ["decide", "linearise", "lines", "observed_pieces"]
 NEEDS_DATA = Refused("no proof without data", "give --data, or --input-range if the inputs are bounded")
 
 
@@ -65,6 +67,21 @@ class Undecided:
 
 
 @dataclass(frozen=True)
+class Support:
+    """What the data are worth.
+
+    Attributes:
+        samples: by rectifier, the samples it was measured on.
+        partial: rectifiers of which the counts of channels that change regime are lower bounds.
+        max_flip_rate: observed decisions whose 95 % bound by samples is above it are refused; None admits all.
+    """
+
+    samples: Mapping[str, int] = field(default_factory=dict)
+    partial: Collection[str] = ()
+    max_flip_rate: float | None = None
+
+
+@dataclass(frozen=True)
 class Linearised:
     """All rectifiers of a model, decided or not, in graph order."""
 
@@ -76,6 +93,7 @@ def linearise(
     rectifiers: tuple[Rectifier, ...],
     proved: Mapping[str, tuple[IntArray, str]],
     counts: Mapping[str, RegimeCounts],
+    support: Support = Support(),
 ) -> Linearised:
     """Decide each rectifier.
 
@@ -83,12 +101,13 @@ def linearise(
         rectifiers: in graph order.
         proved: by key, the proved piece per channel (`UNDECIDED` where there is no proof) and the argument.
         counts: by key; empty without data.
+        support: what the counts are worth.
     """
     decisions: dict[str, Decision] = {}
     undecided: dict[str, Undecided] = {}
     for rectifier in rectifiers:
         pieces, how = proved.get(rectifier.key, (np.full(rectifier.channels or 1, UNDECIDED), ""))
-        found = decide(rectifier, pieces, how, counts.get(rectifier.key))
+        found = decide(rectifier, pieces, how, counts.get(rectifier.key), support)
         if isinstance(found, Decision):
             decisions[rectifier.key] = found
         else:
@@ -96,73 +115,55 @@ def linearise(
     return Linearised(decisions, undecided)
 
 
-def decide(rectifier: Rectifier, proved: IntArray, how: str, counts: RegimeCounts | None) -> Decision | Undecided:
+def decide(
+    rectifier: Rectifier, proved: IntArray, how: str, counts: RegimeCounts | None, support: Support = Support()
+) -> Decision | Undecided:
     """Decide one rectifier; arguments as in `linearise`."""
     activation = rectifier.activation
-    pieces = proved.astype(np.int64)
+    pieces = known = proved.astype(np.int64)
+    samples = support.samples.get(rectifier.key, 0)
+    unsupported = None if counts is None else _unsupported(samples, support.max_flip_rate)
     if counts is not None and not counts.nonfinite:
         seen = observed_pieces(activation, counts)
         pieces = np.where(pieces == UNDECIDED, seen, pieces) if seen.shape == pieces.shape else pieces
-    refusal = _refusal(activation, pieces, counts)
+    refusal = _refusal(activation, pieces, counts, rectifier.key in support.partial)
+    if refusal is None and (pieces != known).any():
+        refusal = unsupported
     if refusal is not None:
-        exact = [p if p == UNDECIDED or activation.is_exact(int(p)) else UNDECIDED for p in pieces.tolist()]
+        kept = pieces if unsupported is None else known
+        exact = [p if p == UNDECIDED or activation.is_exact(int(p)) else UNDECIDED for p in kept.tolist()]
         return Undecided(rectifier, refusal, np.array(exact, np.int64))
     slope, intercept = lines(activation, pieces)
     by_proof = int((proved != UNDECIDED).sum())
     by_counts = len(pieces) - by_proof
     evidence: Evidence = Proved(how)
     if by_counts and counts is not None:
-        evidence = Observed(int(counts.observations[proved == UNDECIDED].min()))
+        evidence = Observed(int(counts.observations[proved == UNDECIDED].min()), samples, by_counts)
     if (slope == slope[0]).all() and (intercept == intercept[0]).all():
         slope, intercept = slope[:1], intercept[:1]
     return Decision(rectifier, pieces, slope, intercept, evidence, by_proof, by_counts)
 
 
-def observed_pieces(activation: Activation, counts: RegimeCounts) -> IntArray:
-    """int64 (channels,): the one piece that explains every observation, or `UNDECIDED`.
-
-    A z on a knot agrees with both pieces where the activation is continuous, and with the one the
-    operator's definition puts it in where it jumps.
-    """
-    regimes, channels = counts.counts.shape
-    fits = np.empty((regimes, channels), bool)
-    total = counts.observations
-    for piece in range(regimes):
-        explained = counts.counts[piece].copy()
-        for knot, beside in ((piece - 1, "above"), (piece, "below")):
-            if 0 <= knot < regimes - 1 and _holds_tie(activation, knot, beside):
-                explained += counts.ties[knot]
-        fits[piece] = (explained == total) & (total > 0)
-    first = fits.argmax(axis=0)
-    return np.where(fits.any(axis=0), _preferred(activation, fits, first), UNDECIDED)
+def _unsupported(samples: int, max_flip_rate: float | None) -> Refused | None:
+    if max_flip_rate is None or rate_bound(samples) <= max_flip_rate:
+        return None
+    return Refused(
+        f"its {samples} samples support a flip rate of {rate_bound(samples):.1e} per channel (95 %), "
+        f"not {max_flip_rate:.1e}",
+        f"measure {observations_for(max_flip_rate)} samples, or allow a higher --max-flip-rate",
+    )
 
 
-def _holds_tie(activation: Activation, knot: int, beside: str) -> bool:
-    if activation.is_continuous(knot):
-        return True
-    above = bool(activation.knot_above[knot]) if activation.knot_above else False
-    return above == (beside == "above")
-
-
-def _preferred(activation: Activation, fits: npt.NDArray[np.bool_], first: npt.NDArray[np.intp]) -> IntArray:
-    """Where several pieces explain the data (all on a knot), an exact one."""
-    chosen = first.astype(np.int64)
-    for piece in reversed(range(activation.regimes)):
-        if activation.is_exact(piece):
-            chosen = np.where(fits[piece], piece, chosen)
-    return chosen
-
-
-def _refusal(activation: Activation, pieces: IntArray, counts: RegimeCounts | None) -> Refused | None:
+def _refusal(activation: Activation, pieces: IntArray, counts: RegimeCounts | None, is_partial: bool) -> Refused | None:
     missing = int((pieces == UNDECIDED).sum())
     if missing:
         if counts is None:
             return NEEDS_DATA
         if counts.nonfinite:
             return Refused(f"its input was NaN {counts.nonfinite} times")
-        bits = counts.layer_entropy()
+        bits = "" if is_partial else f" (entropy {counts.layer_entropy():.3f} bits)"
         return Refused(
-            f"{missing} of {len(pieces)} channels change regime (entropy {bits:.3f} bits)",
+            f"{missing} of {len(pieces)} channels change regime{bits}",
             "prune or fine-tune until the layer is linear, or allow a budget",
         )
     curved = [p for p in np.unique(pieces).tolist() if activation.lines[p] is None]

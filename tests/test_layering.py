@@ -17,7 +17,7 @@ ROOT = PACKAGE.name
 # Each entry is a module or a whole sub-package. Inside its own package a module may import siblings.
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "registry"),
-    ("opview", "regimes", "evidence"),
+    ("opview", "regimes", "evidence", "information", "sums"),
     ("affine", "activations", "ops"),
     ("graph", "session", "sources"),
     (
@@ -26,7 +26,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         *("costs", "trial", "options", "outcome", "charting", "prices", "rules", "cheapest", "cutting"),
     ),
     (
-        *("report", "pipeline", "inspection", "samples", "candidate", "checking"),
+        *("report", "pipeline", "inspection", "samples", "candidate", "checking", "narrowing"),
         *("run", "verification", "benchmark"),
     ),
     ("cli",),
@@ -73,6 +73,11 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("samples", "inspection"),
         ("candidate", "inspection"),
         ("candidate", "samples"),
+        ("candidate", "narrowing"),
+        ("narrowing", "inspection"),
+        ("narrowing", "samples"),
+        ("checking", "narrowing"),
+        ("pipeline", "narrowing"),
         ("checking", "inspection"),
         ("checking", "samples"),
         ("checking", "candidate"),

@@ -2,5 +2,18 @@
 
 from onnx_nepenthe.measure.record import Measurement, merge
 from onnx_nepenthe.measure.run import fixed_batch, measure, padded
+from onnx_nepenthe.measure.runner import Collect
+from onnx_nepenthe.measure.shards import from_json, read_measurement, read_measurements, to_json
 
-__all__ = ["Measurement", "fixed_batch", "measure", "merge", "padded"]
+__all__ = [
+    "Collect",
+    "Measurement",
+    "fixed_batch",
+    "from_json",
+    "measure",
+    "merge",
+    "padded",
+    "read_measurement",
+    "read_measurements",
+    "to_json",
+]

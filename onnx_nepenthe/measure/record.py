@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
 
-import numpy as np
-
-from onnx_nepenthe.errors import UnreadableError, UsageError
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.information import ClassCounts
 from onnx_nepenthe.regimes import RegimeCounts
-
-JSON_VERSION = 1
+from onnx_nepenthe.sums import LineSums
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +22,10 @@ class Measurement:
         notes: what was left out, one line each, sorted.
         model_hash: of the model measured, `graph.serial.digest`.
         settings: what must agree for two measurements to be added.
+        seen: rectifier key → samples it was counted on, fewer than `samples` where batches were left out.
+        partial: rectifiers of which the counts of channels that change regime are lower bounds (a scan).
+        lines: rectifier key → sums for least-squares lines; empty unless collected.
+        classes: rectifier key → counts by class; empty unless collected.
     """
 
     counts: Mapping[str, RegimeCounts]
@@ -32,9 +33,13 @@ class Measurement:
     notes: tuple[str, ...] = ()
     model_hash: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
+    partial: frozenset[str] = frozenset()
+    lines: Mapping[str, LineSums] = field(default_factory=dict)
+    classes: Mapping[str, ClassCounts] = field(default_factory=dict)
 
     def __add__(self, other: Measurement) -> Measurement:
-        """The measurement of both sets of samples; exact, associative and commutative.
+        """The measurement of both sets of samples; exact, associative and commutative (sums of lines up to rounding).
 
         Raises:
             UsageError: another model, other settings or other rectifiers; says which.
@@ -46,6 +51,10 @@ class Measurement:
             tuple(sorted({*self.notes, *other.notes})),
             self.model_hash,
             self.settings,
+            {key: self.seen.get(key, 0) + other.seen.get(key, 0) for key in {**self.seen, **other.seen}},
+            self.partial | other.partial,
+            {key: sums + other.lines[key] for key, sums in self.lines.items()},
+            {key: counts + other.classes[key] for key, counts in self.classes.items()},
         )
 
     def _check_mergeable(self, other: Measurement) -> None:
@@ -63,40 +72,8 @@ class Measurement:
                 raise UsageError(f"cannot merge: rectifier {key} is in one of the measurements only")
             if self.counts[key].counts.shape != other.counts[key].counts.shape:
                 raise UsageError(f"cannot merge: rectifier {key} has other regimes or channels in the two measurements")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for `json.dumps`; `from_json` gives back exactly this measurement."""
-        return {
-            "version": JSON_VERSION,
-            "model_hash": self.model_hash,
-            "settings": dict(self.settings),
-            "samples": self.samples,
-            "notes": list(self.notes),
-            "counts": {key: _json_from_counts(counts) for key, counts in self.counts.items()},
-        }
-
-    @classmethod
-    def from_json(cls, data: Any) -> Measurement:
-        """The measurement that `to_json` wrote.
-
-        Raises:
-            UnreadableError: not a measurement, or one of another version.
-        """
-        version = data.get("version") if isinstance(data, Mapping) else None
-        if version != JSON_VERSION:
-            raise UnreadableError(f"not a measurement of version {JSON_VERSION} (found {version}); measure again")
-        try:
-            return cls(
-                {str(key): _counts_from_json(counts) for key, counts in data["counts"].items()},
-                int(data["samples"]),
-                tuple(str(note) for note in data["notes"]),
-                str(data["model_hash"]),
-                {str(name): str(value) for name, value in data["settings"].items()},
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise UnreadableError(
-                f"the measurement is damaged ({type(error).__name__}: {error}); measure again"
-            ) from error
+            if (key in self.lines) != (key in other.lines) or (key in self.classes) != (key in other.classes):
+                raise UsageError(f"cannot merge: rectifier {key} has statistics in one of the measurements only")
 
 
 def merge(measurements: Iterable[Measurement]) -> Measurement:
@@ -109,22 +86,3 @@ def merge(measurements: Iterable[Measurement]) -> Measurement:
     if not every:
         raise UsageError("no measurement to merge; name at least one file")
     return reduce(Measurement.__add__, every)
-
-
-def _json_from_counts(counts: RegimeCounts) -> dict[str, Any]:
-    """Infinities as text, because JSON has none; finite floats survive JSON exactly."""
-    return {
-        "counts": counts.counts.tolist(),
-        "ties": counts.ties.tolist(),
-        "low": [value if np.isfinite(value) else str(value) for value in counts.low.tolist()],
-        "high": [value if np.isfinite(value) else str(value) for value in counts.high.tolist()],
-        "nonfinite": counts.nonfinite,
-    }
-
-
-def _counts_from_json(data: Mapping[str, Any]) -> RegimeCounts:
-    counts = np.asarray(data["counts"], np.int64)
-    regimes, channels = counts.shape
-    ties = np.asarray(data["ties"], np.int64).reshape(regimes - 1, channels)
-    low, high = (np.asarray([float(v) for v in data[end]]).reshape(channels) for end in ("low", "high"))
-    return RegimeCounts(counts, ties, low, high, int(data["nonfinite"]))

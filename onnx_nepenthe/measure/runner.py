@@ -1,0 +1,202 @@
+"""Add up counting runs, batch by batch; go over to more careful or narrower counting when the data ask for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_nepenthe.activations.observed import UNDECIDED, exact_pieces
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.graph.probe import Taps, Target, What, build_probe
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.information import ClassCounts
+from onnx_nepenthe.measure.counting import Run, needs_care
+from onnx_nepenthe.measure.ends import BoolArray, counts_from_ends
+from onnx_nepenthe.rectifiers import Rectifier
+from onnx_nepenthe.regimes import RegimeCounts
+from onnx_nepenthe.session import Session, SessionConfig, open_session
+from onnx_nepenthe.sources import Batch
+from onnx_nepenthe.sums import LineSums
+
+LOG = logging.getLogger(__name__)
+Array = npt.NDArray[Any]
+Feeds = Mapping[str, Array]
+COUNTS_BYTES = ("cpu", "CPUExecutionProvider")
+"""Providers with MatMulInteger for bytes."""
+
+
+@dataclass(frozen=True)
+class Collect:
+    """What to collect beside regime counts.
+
+    Attributes:
+        scan: follow only what can still be decided: minimum and maximum first, exact counts where a channel lies on a
+            knot, nothing more of rectifiers all of whose channels change regime. Decisions are those of a full count.
+        lines: sums for least-squares lines.
+        classes: counts by class label.
+    """
+
+    scan: bool = False
+    lines: bool = False
+    classes: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scan and (self.lines or self.classes):
+            raise UsageError(
+                "a scan stops early, so it has neither sums for lines nor counts by class; drop one of them"
+            )
+
+    def __str__(self) -> str:
+        return "scan" if self.scan else "+".join(["counts", *(n for n in ("lines", "classes") if getattr(self, n))])
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is measured, and how.
+
+    Attributes:
+        model, view: not changed.
+        targets: at least one.
+        rectifiers: by key.
+        config: how to run.
+        collect: what beside counts.
+        rows: names of values whose axis 0 holds the samples.
+        proved: by rectifier key, the channels that need no data.
+    """
+
+    model: Model
+    view: GraphView
+    targets: tuple[Target, ...]
+    rectifiers: Mapping[str, Rectifier]
+    config: SessionConfig
+    collect: Collect = Collect()
+    rows: frozenset[str] = frozenset()
+    proved: Mapping[str, BoolArray] = field(default_factory=dict)
+
+
+class Runner:
+    """Adds up batches.
+
+    Attributes:
+        counts, lines, classes, seen: by rectifier key, so far.
+        partial: rectifiers with counts that are lower bounds.
+        skipped: by rectifier key, samples of incomplete batches that could not be told from the padding.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._active = job.targets
+        self._careful: set[str] = set()
+        self._ends = {t.key for t in job.targets if t.knots} if job.collect.scan else set()
+        self.counts = {t.key: RegimeCounts.empty(len(t.knots) + 1, t.channels) for t in job.targets}
+        self.lines = {t.key: LineSums.empty(t.channels) for t in job.targets if job.collect.lines}
+        self.classes = {t.key: ClassCounts() for t in job.targets if job.collect.classes and t.value in job.rows}
+        self.seen = {t.key: 0 for t in job.targets}
+        self.partial: set[str] = set()
+        self.skipped: dict[str, int] = {}
+        self._session, self._taps = self._open()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing that data could still tell is open."""
+        return not self._active
+
+    def add(self, batch: Batch, feeds: Feeds, *, padded: bool) -> None:
+        """Count one batch.
+
+        Args:
+            batch: its labels and its number of samples.
+            feeds: of the batch, with more samples at the end if `padded`.
+            padded: count the first `batch.size` rows only.
+
+        Raises:
+            UsageError: labels are wanted and missing.
+        """
+        runs = self._runs(batch, feeds, padded)
+        for run in runs:
+            key = run.taps.target.key
+            if padded and not run.taps.rows:
+                self.skipped[key] = self.skipped.get(key, 0) + batch.size
+                continue
+            self._count(run, key)
+            self.seen[key] += batch.size
+            if run.taps.lines:
+                self.lines[key] += run.lines()
+            if key in self.classes:
+                self.classes[key] += run.classes(_labels(batch, run))
+        if self._job.collect.scan:
+            self._narrow()
+
+    def _runs(self, batch: Batch, feeds: Feeds, padded: bool) -> list[Run]:
+        """Run until no target asks for another way of counting; each does so twice at most."""
+        while True:
+            names = [name for taps in self._taps for name in taps.names]
+            results = dict(zip(names, self._session.run(feeds, names), strict=True))
+            runs = [Run(taps, results, batch.size if padded else None) for taps in self._taps]
+            suspects = {r.taps.target.key for r in runs if not r.taps.careful and needs_care(r.taps, results)}
+            on_knots = {r.taps.target.key for r in runs if r.taps.is_ends and self._lies_on_knot(r, padded)}
+            if not suspects | on_knots:
+                return runs
+            LOG.debug("counting %d rectifiers in 64 bits, %d in full", len(suspects), len(on_knots))
+            self._careful |= suspects
+            self._ends -= suspects | on_knots
+            self._session, self._taps = self._open()
+
+    def _lies_on_knot(self, run: Run, padded: bool) -> bool:
+        """Whether a channel that may yet be a line needs its ties counted."""
+        if padded and not run.taps.rows:
+            return False
+        target = run.taps.target
+        counts, is_exact = counts_from_ends(run)
+        pieces = exact_pieces(self._job.rectifiers[target.key].activation, self.counts[target.key] + counts)
+        return bool(((pieces != UNDECIDED) & ~is_exact).any())
+
+    def _count(self, run: Run, key: str) -> None:
+        if not run.taps.is_ends:
+            self.counts[key] += run.counts()
+            return
+        counts, is_exact = counts_from_ends(run)
+        self.counts[key] += counts
+        if not is_exact.all():
+            self.partial.add(key)
+
+    def _narrow(self) -> None:
+        """Follow no longer what cannot be decided any more, once that is half of what is followed."""
+        alive = tuple(target for target in self._active if self._is_open(target))
+        if 2 * len(alive) > len(self._active):
+            return
+        self.partial |= {target.key for target in self._active} - {target.key for target in alive}
+        self._active = alive
+        LOG.debug("%d rectifiers left to scan", len(alive))
+        if alive:
+            self._session, self._taps = self._open()
+
+    def _is_open(self, target: Target) -> bool:
+        counts = self.counts[target.key]
+        if counts.nonfinite:
+            return False
+        pieces = exact_pieces(self._job.rectifiers[target.key].activation, counts)
+        needs_no_data = self._job.proved.get(target.key, np.zeros(target.channels, bool))
+        return bool((((pieces != UNDECIDED) | (counts.observations == 0)) & ~needs_no_data).any())
+
+    def _open(self) -> tuple[Session, tuple[Taps, ...]]:
+        job = self._job
+        what = What(self._careful, self._ends, self.lines.keys(), job.rows, job.config.provider in COUNTS_BYTES)
+        probe = build_probe(job.model, job.view, self._active, what)
+        return open_session(probe.model, job.config), probe.taps
+
+
+def _labels(batch: Batch, run: Run) -> npt.NDArray[np.int64]:
+    if batch.labels is None:
+        raise UsageError("counts by class need labels, and the data have none; add an array called labels")
+    if batch.labels.ndim != 1 or batch.size != len(batch.labels):
+        raise UsageError("counts by class need one class number per sample; these labels are something else")
+    if run.samples is None and run.shape[0] != batch.size:
+        raise UsageError(f"{run.taps.target.value} does not hold one entry per sample, so it has no counts by class")
+    return batch.labels
