@@ -8,6 +8,7 @@ from typing import Protocol
 
 from onnx_nepenthe.affine.cost import Cost, concrete, form_cost
 from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.affine.maps import Conv
 from onnx_nepenthe.regions import Affine
 
 
@@ -30,7 +31,8 @@ class EveryExact:
     def single(self, form: Form, value: str) -> float:
         """Weighted operators count 10^6, others 10^3 (a border half as much); then multiply-adds."""
         cost = form_cost(form, self.dims)
-        return _operators(cost) - (500.0 if cost.weighted and cost.nodes > cost.weighted else 0.0)
+        bordered = isinstance(form.core, Conv) and form.core.border is not None
+        return _operators(cost) - (500.0 if bordered else 0.0)
 
     def keep(self, value: Affine, form: Form | None) -> float:
         """As `single`, for the operator as it is."""

@@ -282,3 +282,12 @@ def test_a_refusal_and_a_form_are_told_apart() -> None:
     form = stages(g.model({"x": [2, 8, 10, 9]}, [y])).atlas.form("x", y)
     assert isinstance(form, Form)
     assert not isinstance(form, Refused)
+
+
+def test_what_is_as_small_as_it_can_be_stays() -> None:
+    def head(g: Builder) -> str:
+        pooled = g.node("MaxPool", "x", kernel_shape=[10, 9])
+        return g.gemm(g.node("Reshape", pooled, g.constant(np.array([-1, 8]))), (8, 3))
+
+    check(head, ["N", 8, 10, 9], {"MaxPool": 1, "Reshape": 1, "Gemm": 1}, tolerance=0.0)
+    check(lambda g: g.node("Add", g.node("Mul", "x", g.constant(2.0)), g.constant(1.0)), [2, 3], {"Mul": 1, "Add": 1})
