@@ -36,6 +36,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
 WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
     {
         ("ops", "affine"),
+        ("information", "regimes"),
+        ("sums", "regimes"),
         ("measure", "rectifiers"),
         ("prove", "proving"),
         ("linearise", "rectifiers"),
