@@ -1,4 +1,4 @@
-"""From findings to a new model: plan, time, rewrite."""
+"""From findings to a new model: cut channels, plan, time, rewrite."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from onnx_nepenthe.costs import MeasuredCosts
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.inspection import Findings
 from onnx_nepenthe.latency import Comparison, OperatorTable
+from onnx_nepenthe.narrowing import ANYWAY, Narrowed, narrow
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Refusal
 from onnx_nepenthe.plan import Region, plan
@@ -22,16 +23,15 @@ from onnx_nepenthe.rewrite import computed_weights, rewrite
 from onnx_nepenthe.samples import Feeds, timing_feeds
 from onnx_nepenthe.trial import compare_models, run_sizes, settle, try_regions
 
-ANYWAY = "--latency off takes it all the same"
-
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
     """A plan carried out.
 
     Attributes:
+        narrowed: the input without the channels that were cut: what was planned on.
         regions: those kept, in graph order.
-        model: with them; None when none is kept.
+        model: with them and without those channels; None when there is neither.
         latency: input against `model`; None when not timed.
         speedups: region → its own speed-up.
         refusals: what was not read, and what was not faster.
@@ -39,6 +39,7 @@ class Candidate:
         dims: sizes of symbolic axes in the runs that were timed.
     """
 
+    narrowed: Narrowed
     regions: tuple[Region, ...]
     model: Model | None
     latency: Comparison | None
@@ -49,29 +50,34 @@ class Candidate:
 
 
 def make_candidate(findings: Findings, options: Options) -> Candidate:
-    """Plan, and time region by region and as a whole unless latency is not to be measured.
+    """Cut channels, plan, and time region by region and as a whole unless latency is not to be measured.
 
     A model that onnxruntime cannot run is planned by multiply-adds; a refusal says so.
     """
     options.progress("planning", 0, None)
-    atlas = chart(findings.view, findings.linearised.decisions, skip=options.skip)
-    refusals = [Refusal.of(r.label, "reader", r.refusal) for r in atlas.refusals]
     unrunnable = None if options.latency == "off" else inspection.why_not_runnable(findings.model, options)
+    feeds = None if unrunnable or options.latency == "off" else timing_feeds(findings, options)
+    is_timed = options.latency == "measured" and feeds is not None
+    narrowed = narrow(findings, options, feeds if is_timed else None)
+    model, view = narrowed.findings.model, narrowed.findings.view
+    atlas = chart(view, narrowed.findings.linearised.decisions, skip=options.skip)
+    refusals = [Refusal.of(r.label, "reader", r.refusal) for r in atlas.refusals]
     if unrunnable is not None:
         refusals.append(Refusal.of("latency", "model", unrunnable))
-    feeds = None if unrunnable or options.latency == "off" else timing_feeds(findings, options)
-    dims = {} if feeds is None else run_sizes(findings.model, findings.view, feeds, options.config)
-    if options.latency == "measured" and feeds is not None:
-        return _timed(findings, atlas, feeds, dims, refusals, options)
+    refusals.extend(narrowed.refusals)
+    dims = {} if feeds is None else run_sizes(model, view, feeds, options.config)
+    if is_timed and feeds is not None:
+        return _timed(findings.model, narrowed, atlas, feeds, dims, refusals, options)
     costs: CostModel = EveryExact(dims) if options.latency == "off" else MultiplyAdds(dims)
     regions = plan(atlas, costs)
-    is_changed = regions or computed_weights(findings.view)
-    new = rewrite(findings.model, findings.view, regions) if is_changed else None
-    return Candidate(regions, new, None, {}, tuple(refusals), atlas, dims)
+    is_changed = regions or computed_weights(view)
+    new = rewrite(model, view, regions) if is_changed else model if narrowed.cuts else None
+    return Candidate(narrowed, regions, new, None, {}, tuple(refusals), atlas, dims)
 
 
 def _timed(
-    findings: Findings,
+    before: Model,
+    narrowed: Narrowed,
     atlas: Atlas,
     feeds: Feeds,
     dims: Mapping[str, int],
@@ -79,7 +85,7 @@ def _timed(
     options: Options,
 ) -> Candidate:
     rng = np.random.default_rng(options.seed)
-    model, view = findings.model, findings.view
+    model, view = narrowed.findings.model, narrowed.findings.view
     table = OperatorTable(options.config, folder=options.cache)
     regions = plan(atlas, MeasuredCosts(model, view, table, dims))
     trials = try_regions(
@@ -94,9 +100,11 @@ def _timed(
 
     def timed(candidate: Model) -> Comparison:
         options.progress("timing the model", 0, None)
-        return compare_models(model, candidate, feeds, options.config, rng)
+        return compare_models(before, candidate, feeds, options.config, rng)
 
     kept, new, comparison = settle(model, view, trials, timed)
+    if new is None and narrowed.cuts:
+        new, comparison = model, narrowed.latency
     names = {region.name for region in kept}
     slower = tuple(
         Refusal(_label(t.region), "latency", t.refusal or "put back, as the whole model was slower with it", ANYWAY)
@@ -104,7 +112,7 @@ def _timed(
         if t.region.name not in names
     )
     speedups = {t.region.name: t.comparison.speedup for t in trials if t.comparison is not None}
-    return Candidate(kept, new, comparison, speedups, (*refusals, *slower), atlas, dims)
+    return Candidate(narrowed, kept, new, comparison, speedups, (*refusals, *slower), atlas, dims)
 
 
 def _label(region: Region) -> str:

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from onnx_nepenthe.candidate import Candidate
+from onnx_nepenthe.cutting import Cut
 from onnx_nepenthe.errors import Refused, UsageError, VerificationError
 from onnx_nepenthe.graph.interface import compare as compare_interfaces
 from onnx_nepenthe.graph.interface import interface_of
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.inspection import Findings, side_of
-from onnx_nepenthe.linearise import Decision, Linearised, Undecided, observed_pieces
+from onnx_nepenthe.linearise import UNDECIDED, Decision, Linearised, Undecided, observed_pieces
 from onnx_nepenthe.measure import measure
+from onnx_nepenthe.narrowing import observed_rectifiers, without
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Refusal
 from onnx_nepenthe.plan import Region
@@ -54,15 +57,17 @@ def _within(batches: Iterator[Batch], ranges: Mapping[str, tuple[float, float]])
         yield batch
 
 
-def take_back(findings: Findings, options: Options) -> tuple[Findings, tuple[Refusal, ...]]:
-    """Findings without the observed decisions that verification data contradict, and which those were."""
+def take_back(findings: Findings, cuts: Sequence[Cut], options: Options) -> tuple[Findings, tuple[Refusal, ...]]:
+    """Findings without what was observed, decided or cut, and verification data contradict; and which that was."""
     linearised = findings.linearised
     observed = tuple(d.rectifier for d in linearised.decisions.values() if d.observed)
-    if findings.source is None or not observed:
+    cut = observed_rectifiers(cuts)
+    partly = tuple(u.rectifier for key, u in linearised.undecided.items() if key in cut)
+    if findings.source is None or not (observed or partly):
         return findings, ()
     seen = measure(
         findings.model,
-        observed,
+        (*observed, *partly),
         findings.source,
         config=options.config,
         batch=options.batch,
@@ -73,37 +78,55 @@ def take_back(findings: Findings, options: Options) -> tuple[Findings, tuple[Ref
     refusals: list[Refusal] = []
     for rectifier in observed:
         decision, counts = decisions[rectifier.key], seen.counts[rectifier.key]
-        channels = contradicted(decision, counts)
-        if channels:
-            reason = Refused(
-                f"held on the calibration data, but not on the verification data ({channels} channels)",
-                "calibrate on more, or more representative, data",
-            )
+        wrong = _contradictions(decision, counts)
+        if wrong.any():
+            reason = _not_held(int(wrong.sum()))
             del decisions[rectifier.key]
-            undecided[rectifier.key] = Undecided(rectifier, reason, np.full_like(decision.pieces, -1))
+            undecided[rectifier.key] = Undecided(rectifier, reason, np.where(wrong, UNDECIDED, decision.pieces))
             refusals.append(Refusal.of(rectifier.label, "verification", reason))
+    for rectifier in partly:
+        one, counts = undecided[rectifier.key], seen.counts[rectifier.key]
+        wrong = _contradictions(one, counts)
+        if wrong.any():
+            undecided[rectifier.key] = replace(one, pieces=np.where(wrong, UNDECIDED, one.pieces))
+            refusals.append(Refusal.of(rectifier.label, "verification", _not_held(int(wrong.sum()))))
     return replace(findings, linearised=Linearised(decisions, undecided)), tuple(refusals)
 
 
-def contradicted(decision: Decision, counts: RegimeCounts) -> int:
-    """How many channels were seen outside the piece that was decided."""
-    activation = decision.rectifier.activation
-    pieces = decision.pieces
-    at = np.arange(len(pieces))
-    inside = counts.counts[pieces, at]
+def _not_held(channels: int) -> Refused:
+    return Refused(
+        f"held on the calibration data, but not on the verification data ({channels} channels)",
+        "calibrate on more, or more representative, data",
+    )
+
+
+def _contradictions(entry: Decision | Undecided, counts: RegimeCounts) -> npt.NDArray[np.bool_]:
+    """bool (channels,): seen outside the piece the channel was in; all of them when NaN was seen."""
+    activation, pieces = entry.rectifier.activation, entry.pieces
+    decided = pieces != UNDECIDED
+    inside = counts.counts[np.where(decided, pieces, 0), np.arange(len(pieces))]
     ties = counts.ties.sum(axis=0) if len(counts.ties) else 0
     strict = counts.observations - inside - ties
     agreed = observed_pieces(activation, counts) == pieces
-    return int(((strict > 0) | (~agreed & (counts.observations > inside + ties))).sum()) + int(counts.nonfinite > 0)
+    wrong = (strict > 0) | (~agreed & (counts.observations > inside + ties)) | (counts.nonfinite > 0)
+    return np.asarray(decided & wrong)
 
 
 def blame(findings: Findings, candidate: Candidate, verdict: Verdict, options: Options) -> VerificationError:
-    """The error that names the regions without which the others pass."""
+    """The error that names the cuts or regions without which the others pass."""
+    narrowed = candidate.narrowed
 
     def passes(regions: Sequence[Region]) -> bool:
-        return check(findings, rewrite(findings.model, findings.view, regions), options).passed
+        base = narrowed.findings
+        return check(findings, rewrite(base.model, base.view, regions), options).passed
 
-    culprits = " and ".join(region.name for region in bisect(candidate.regions, passes))
+    def passes_cut(cuts: Sequence[Cut]) -> bool:
+        return check(findings, without(findings, cuts).model, options).passed
+
+    if narrowed.cuts and not passes_cut(narrowed.cuts):
+        culprits = " and ".join(cut.name for cut in bisect(narrowed.cuts, passes_cut))
+    else:
+        culprits = " and ".join(region.name for region in bisect(candidate.regions, passes))
     return VerificationError(
         f"verification failed: {verdict.reason}; the culprit is the rewrite that makes {culprits}; "
         "nothing was written. Leave its rule out with --skip-rule, and please report it"

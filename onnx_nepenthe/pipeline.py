@@ -1,4 +1,4 @@
-"""The stages in order: find, plan, time, rewrite, verify."""
+"""The stages in order: find, cut, plan, time, rewrite, verify."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from onnx_nepenthe.graph.edit import freeze_initializers
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.inspection import Findings, find, side_of
+from onnx_nepenthe.narrowing import journal_of_cuts
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, Outcome, Refusal
-from onnx_nepenthe.rewrite import journal
+from onnx_nepenthe.rewrite import Rewrite, journal
 from onnx_nepenthe.verify import Verdict
 
 ROUNDS = 4
@@ -51,7 +52,7 @@ def collapse(model: Model, name: str, options: Options) -> Outcome:
         verdict = check(findings, candidate.model, options)
         if verdict.passed:
             return _outcome(findings, candidate, verdict, withdrawn, name, options)
-        findings, taken_back = take_back(findings, options)
+        findings, taken_back = take_back(findings, candidate.narrowed.cuts, options)
         if not taken_back:
             raise blame(findings, candidate, verdict, options)
         withdrawn += taken_back
@@ -72,7 +73,7 @@ def _outcome(
         inspection=inspection.report(findings, name, options, gone, candidate.dims),
         model=candidate.model,
         after=side_of(view, candidate.dims),
-        rewrites=() if candidate.model is None else journal(findings.view, candidate.regions),
+        rewrites=() if candidate.model is None else _journal(candidate),
         speedups=candidate.speedups,
         refusals=withdrawn + candidate.refusals,
         latency=candidate.latency,
@@ -80,6 +81,11 @@ def _outcome(
         options={"latency": options.latency, "seed": options.seed, "proved_only": options.proved_only},
         message="collapsed" if candidate.model is not None else "nothing could be collapsed",
     )
+
+
+def _journal(candidate: Candidate) -> tuple[Rewrite, ...]:
+    narrowed = candidate.narrowed
+    return (*journal_of_cuts(narrowed.cuts), *journal(narrowed.findings.view, candidate.regions))
 
 
 def _is_left(key: str, before: GraphView, after: GraphView) -> bool:

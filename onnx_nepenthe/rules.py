@@ -9,14 +9,22 @@ from onnx_nepenthe.activations import ACTIVATIONS, PATTERNS
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.ops import READERS
 
+CUT_CHANNELS = "cut-channels"
+"""Takes constant channels out of the layers that stay."""
+
 
 def rules() -> Mapping[str, tuple[str, ...]]:
     """Kind of rule → names, in the order they are registered.
 
     >>> [kind for kind in rules()]
-    ['rectifier', 'pattern', 'operator']
+    ['rectifier', 'pattern', 'operator', 'stage']
     """
-    return {"rectifier": tuple(ACTIVATIONS), "pattern": tuple(PATTERNS), "operator": tuple(READERS)}
+    return {
+        "rectifier": tuple(ACTIVATIONS),
+        "pattern": tuple(PATTERNS),
+        "operator": tuple(READERS),
+        "stage": (CUT_CHANNELS,),
+    }
 
 
 def check_rules(names: Iterable[str]) -> frozenset[str]:

@@ -18,6 +18,7 @@ from onnx_nepenthe.regimes import RegimeCounts
 
 Proofs = Mapping[str, tuple[IntArray, str]]
 Counts = Mapping[str, RegimeCounts]
+ALIGNED = "it makes the number of channels a multiple of"
 LAST_ONE = "one channel of a layer has to stay"
 BY_WEIGHTS = Proved("constant by the weights or by bounds on the pre-activation, or read by zero weights only")
 
@@ -28,6 +29,7 @@ def find_cuts(
     proofs: Proofs | None = None,
     counts: Counts | None = None,
     skip: frozenset[str] = frozenset(),
+    multiple: int = 1,
 ) -> CutPlan:
     """Channels that are constant wherever they are read, and so can be cut out of producers and consumers.
 
@@ -41,6 +43,7 @@ def find_cuts(
         proofs: by rectifier key, the proved piece per channel, as `linearise` takes them.
         counts: by rectifier key, what was observed; without, every piece counts as proved.
         skip: operator types to leave as they are.
+        multiple: of which a layer keeps its number of channels, so that kernels for blocks of channels still serve.
     """
     entries: list[Decision | Undecided] = [*linearised.decisions.values(), *linearised.undecided.values()]
     known = {e.rectifier.key: k for e in entries if (k := _known(e, proofs or {}, counts or {})) is not None}
@@ -49,6 +52,7 @@ def find_cuts(
         if state.classes.is_free(lanes.classes).all():
             state.classes.keep(lanes.classes[:1], LAST_ONE)
     carriers = choose_carriers(state)
+    _round_up(state, multiple)
     labels = {e.rectifier.key: e.rectifier.label for e in entries}
     cuts = tuple(_cut(state, classes, carriers, labels) for classes in _groups(state))
     return CutPlan(cuts, (*_refused(state), *_unreached(state, known, linearised)))
@@ -71,6 +75,16 @@ def _known(entry: Decision | Undecided, proofs: Proofs, counts: Counts) -> Known
         proved = proofs.get(rectifier.key, (np.full(len(pieces), UNDECIDED), ""))[0]
         seen = np.where(proved == pieces, NEEDS_NO_DATA, np.maximum(counts[rectifier.key].observations, 1))
     return Known(rectifier.axis, constants, seen)
+
+
+def _round_up(state: Trace, multiple: int) -> None:
+    """Let each layer keep as many more of its channels as make the number that is left a multiple."""
+    for name in state.producers:
+        lanes = state.lanes.get(name)
+        free = np.zeros(0, np.int64) if lanes is None else np.flatnonzero(state.classes.is_free(lanes.classes))
+        if lanes is not None and free.size:
+            more = min(-(len(lanes) - free.size) % multiple, free.size)
+            state.classes.keep(lanes.classes[free[:more]], f"{ALIGNED} {multiple}")
 
 
 def _groups(state: Trace) -> Iterator[IntArray]:
