@@ -161,6 +161,10 @@ def _refusal(activation: Activation, pieces: IntArray, counts: RegimeCounts | No
             return NEEDS_DATA
         if counts.nonfinite:
             return Refused(f"its input was NaN {counts.nonfinite} times")
+        if not counts.observations.all():
+            return Refused("some of its channels were never seen", "give more data, or whole batches of it")
+        if not is_partial and not counts.layer_entropy():
+            return Refused(f"{missing} of {len(pieces)} channels are infinite, or on a knot where it jumps")
         bits = "" if is_partial else f" (entropy {counts.layer_entropy():.3f} bits)"
         return Refused(
             f"{missing} of {len(pieces)} channels change regime{bits}",

@@ -87,7 +87,9 @@ def test_counts_of_other_channels_than_the_rectifier_has_decide_nothing() -> Non
         (HARD_SWISH, [-3, -5], 0),
     ],
 )
-def test_a_tie_agrees_with_every_piece_that_has_its_value(activation: Activation, seen: list[float], piece: int) -> None:
+def test_a_tie_agrees_with_every_piece_that_has_its_value(
+    activation: Activation, seen: list[float], piece: int
+) -> None:
     assert decided(activation, counted(activation, seen), (UNDECIDED,)).pieces.tolist() == [piece]
 
 
@@ -140,6 +142,20 @@ def test_nan_observed_is_never_evidence() -> None:
     undecided = refused(RELU, with_nan(counted(RELU, [1], [1], [1]), 7))
     assert undecided.refusal.reason == "its input was NaN 7 times"
     assert decided(RELU, with_nan(counted(RELU, [1], [1], [1])), (1, 1, 1)).evidence == Proved("because")
+
+
+def test_a_flat_piece_explains_no_infinity() -> None:
+    """relu(-inf) is 0, and 0 * -inf is NaN; where the line is z itself nothing is lost."""
+    infinite = counted(RELU, [-1, -np.inf], [1, np.inf], [-1, -2])
+    undecided = refused(RELU, infinite)
+    assert undecided.pieces.tolist() == [UNDECIDED, 1, 0]
+    assert "1 of 3 channels are infinite" in undecided.refusal.reason
+
+
+def test_channels_that_were_never_seen_are_said_to_be() -> None:
+    undecided = refused(RELU, counted(RELU, [1], [], [-1]))
+    assert "never seen" in undecided.refusal.reason
+    assert undecided.pieces.tolist() == [1, UNDECIDED, 0]
 
 
 def test_the_curved_piece_is_no_line() -> None:

@@ -13,7 +13,14 @@ IntArray = npt.NDArray[np.int64]
 
 
 def observed_pieces(activation: Activation, counts: RegimeCounts) -> IntArray:
-    """int64 (channels,): the one piece that explains every observation, or `UNDECIDED`.
+    """int64 (channels,): the one piece that explains every observation, or `UNDECIDED`."""
+    fits = explaining(activation, counts)
+    first = fits.argmax(axis=0)
+    return np.where(fits.any(axis=0), _preferred(activation, fits, first), UNDECIDED)
+
+
+def explaining(activation: Activation, counts: RegimeCounts) -> npt.NDArray[np.bool_]:
+    """bool (regimes, channels): whether a piece explains every observation, of which there must be one.
 
     A z on a knot agrees with both pieces where the activation is continuous, and with the one the
     operator's definition puts it in where it jumps.
@@ -27,8 +34,7 @@ def observed_pieces(activation: Activation, counts: RegimeCounts) -> IntArray:
             if 0 <= knot < regimes - 1 and _holds_tie(activation, knot, beside):
                 explained += counts.ties[knot]
         fits[piece] = (explained == total) & (total > 0)
-    first = fits.argmax(axis=0)
-    return np.where(fits.any(axis=0), _preferred(activation, fits, first), UNDECIDED)
+    return fits
 
 
 def exact_pieces(activation: Activation, counts: RegimeCounts) -> IntArray:
