@@ -23,17 +23,20 @@ def explaining(activation: Activation, counts: RegimeCounts) -> npt.NDArray[np.b
     """bool (regimes, channels): whether a piece explains every observation, of which there must be one.
 
     A z on a knot agrees with both pieces where the activation is continuous, and with the one the
-    operator's definition puts it in where it jumps.
+    operator's definition puts it in where it jumps. An infinite z agrees with no flat piece: its line is 0 * inf.
     """
     regimes, channels = counts.counts.shape
     fits = np.empty((regimes, channels), bool)
     total = counts.observations
+    finite = np.isfinite(counts.low) & np.isfinite(counts.high)
     for piece in range(regimes):
         explained = counts.counts[piece].copy()
         for knot, beside in ((piece - 1, "above"), (piece, "below")):
             if 0 <= knot < regimes - 1 and _holds_tie(activation, knot, beside):
                 explained += counts.ties[knot]
         fits[piece] = (explained == total) & (total > 0)
+        if activation.lines[piece] is not None:
+            fits[piece] &= finite | (activation.line(piece, channels)[0] != 0)
     return fits
 
 
