@@ -1,19 +1,19 @@
-"""Spend a stated price on substitutes: fit, score each alone, choose, build, correct against the real metric."""
+"""Spend a stated price on substitutes: fit, score each alone, choose, refit, correct against the real metric."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.inspection import Findings
-from onnx_nepenthe.knapsack import most_gain
+from onnx_nepenthe.knapsack import least_drop, most_gain
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.samples import timing_feeds
+from onnx_nepenthe.spending import Priced, Spending
 from onnx_nepenthe.substitutes import Substitute, substitutes
 from onnx_nepenthe.trial import run_sizes
 from onnx_nepenthe.workshop import Made, Workshop, chunks
@@ -25,100 +25,97 @@ WORST_RESIDUAL = 0.6
 """A fit that leaves more of the target's variance than this is not tried."""
 ROUNDS = 8
 """How often a plan is corrected against the real metric."""
+SMALLEST_SHARE = 0.005
+"""A substitute must save this share of the model's time to be scored."""
+Plan = tuple[tuple[Made, ...], float, tuple[int, ...]]
+"""(substitutes, drop on the tuning data, positions among the priced ones)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Priced:
-    """A substitute that was scored alone.
-
-    Attributes:
-        made: with its map.
-        drop: points of the metric on the tuning data.
-        gain_ms: milliseconds it saves.
-    """
-
-    made: Made
-    drop: float
-    gain_ms: float
-
-
-@dataclass(frozen=True, eq=False)
-class Spending:
-    """What was bought.
-
-    Attributes:
-        model: with the substitutes.
-        bought: the substitutes, refitted, with what each costs and saves alone.
-        drop: points on the tuning data of all together.
-        metric: name of the metric.
-        considered: how many substitutes were scored.
-    """
-
-    model: Model
-    bought: tuple[Priced, ...]
-    drop: float
-    metric: str
-    considered: int
-
-
-def spend(findings: Findings, options: Options, budget: float) -> tuple[Spending | None, Workshop]:
-    """The substitutes that save most time for at most `budget` points on the tuning data; None when none do.
+def open_shop(findings: Findings, options: Options) -> Workshop:
+    """The workshop of a model.
 
     Raises:
-        UsageError: no data, too few of them, or an unknown metric.
+        UsageError: there are no data.
     """
     feeds = timing_feeds(findings, options)
     if findings.source is None or feeds is None:
         raise UsageError("a budget needs data to spend it on; give --data")
-    shop = Workshop(findings, options, run_sizes(findings.model, findings.view, feeds, options.config))
-    priced = price(shop)
-    LOG.info("%d substitutes scored", len(priced))
-    best: tuple[tuple[Made, ...], float, tuple[int, ...]] | None = None
-    limit = budget
-    tried: set[tuple[int, ...]] = set()
-    for round_ in range(ROUNDS):
-        options.progress("choosing", round_, ROUNDS)
-        chosen = choose(priced, limit)
-        if not chosen or chosen in tried:
-            break
-        tried.add(chosen)
-        made = refit(shop, [priced[at].made.substitute for at in chosen])
-        drop = drop_of(shop, made)
-        LOG.info("limit %.2f: %d substitutes, drop %.2f points", limit, len(made), drop)
-        if drop <= budget and (best is None or _gain(priced, chosen) > _gain(priced, best[2])):
-            best = (made, drop, chosen)
-        limit = _next_limit(limit, budget, drop)
-    if best is None:
-        return None, shop
-    best = improve(shop, priced, best, budget)
-    bought = tuple(Priced(m, priced[at].drop, priced[at].gain_ms) for m, at in zip(best[0], best[2], strict=True))
-    return Spending(shop.build(best[0]), bought, best[1], shop.metric, len(priced)), shop
+    return Workshop(findings, options, run_sizes(findings.model, findings.view, feeds, options.config))
 
 
-def price(shop: Workshop) -> list[Priced]:
-    """Fit, time and score every substitute alone; those that save nothing or fit badly fall out."""
+def price(shop: Workshop, model_ms: float) -> list[Priced]:
+    """Fit, time and score every substitute alone; those that save next to nothing or fit badly fall out.
+
+    Single drops of a few samples are noise. They are averaged with what the Kullback-Leibler divergence
+    (or the error) predicts, scaled to the drops by least squares over all substitutes.
+
+    Args:
+        shop: of the model.
+        model_ms: time of the model, per call.
+    """
     linearised = shop.findings.linearised
     curved = tuple(entry.rectifier for entry in linearised.undecided.values())
     every = substitutes(shop.findings.view, curved, shop.dims)
-    shop.scores(shop.findings.model, "tuning")
-    priced: list[Priced] = []
-    done = 0
+    found: list[tuple[Made, float]] = []
     for some in chunks(every, AT_ONCE):
         for substitute, fitting in zip(some, shop.fit(some), strict=True):
-            done += 1
-            shop.options.progress("scoring substitutes", done, len(every))
             made = Made(substitute, fitting)
-            if fitting.residual > WORST_RESIDUAL:
-                continue
-            gain = shop.gain_ms(made)
-            if gain > 0:
-                priced.append(Priced(made, drop_of(shop, [made]), gain))
-    return priced
+            gain = shop.gain_ms(made) if fitting.residual <= WORST_RESIDUAL else 0.0
+            if gain > SMALLEST_SHARE * model_ms:
+                found.append((made, gain))
+    drops, proxies = [], []
+    for done, (made, _) in enumerate(found, start=1):
+        shop.options.progress("scoring substitutes", done, len(found))
+        drop, proxy = shop.drop_and_proxy(shop.build([made]), shop.options.tune_limit)
+        drops.append(drop)
+        proxies.append(proxy)
+    smooth = smoothed(np.array(drops), np.array(proxies))
+    return [Priced(made, float(drop), gain) for (made, gain), drop in zip(found, smooth, strict=True)]
 
 
-def choose(priced: Sequence[Priced], limit: float) -> tuple[int, ...]:
-    """Positions of the best substitutes by their single drops and gains."""
-    return most_gain([p.made.substitute for p in priced], [p.gain_ms for p in priced], [p.drop for p in priced], limit)
+def smoothed(drops: npt.NDArray[np.float64], proxies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Mean of each drop and of the drop its proxy predicts, never below 0.
+
+    >>> smoothed(np.array([2.0, 0.0]), np.array([2.0, 2.0])).tolist()
+    [1.5, 0.5]
+    """
+    scale = float((proxies * drops).sum() / max((proxies * proxies).sum(), 1e-30)) if drops.size else 0.0
+    return np.asarray(np.clip(0.5 * (drops + scale * proxies), 0.0, None), np.float64)
+
+
+def spend(shop: Workshop, priced: Sequence[Priced], budget: float) -> Spending | None:
+    """The substitutes that save most time for at most `budget` points on the tuning data; None when none do."""
+    best: Plan | None = None
+    limit, tried = budget, set[tuple[int, ...]]()
+    for round_ in range(ROUNDS):
+        shop.options.progress("choosing", round_, ROUNDS)
+        chosen = _solve(most_gain, priced, limit)
+        if chosen in tried:
+            limit *= 1.4 if best is not None and chosen == best[2] else 0.8
+            continue
+        if not chosen:
+            limit *= 1.4
+            continue
+        tried.add(chosen)
+        plan = _made(shop, priced, chosen)
+        LOG.info("limit %.2f: %d substitutes, drop %.2f points", limit, len(chosen), plan[1])
+        if plan[1] <= budget and (best is None or _gain(priced, chosen) > _gain(priced, best[2])):
+            best = plan
+        limit = _next_limit(limit, budget, plan[1])
+    return None if best is None else _spending(shop, priced, _improved(shop, priced, best, budget))
+
+
+def spend_for_gain(shop: Workshop, priced: Sequence[Priced], wanted_ms: float) -> Spending | None:
+    """The substitutes that save at least `wanted_ms` at the least price; None when all together save less."""
+    chosen = _solve(least_drop, priced, wanted_ms)
+    return _spending(shop, priced, _made(shop, priced, chosen)) if chosen else None
+
+
+def without_worst(shop: Workshop, spending: Spending) -> Spending | None:
+    """The same less the substitute that saves least per point, the others refitted; None when it was the last."""
+    worst = min(spending.bought, key=lambda one: one.gain_ms / max(one.drop, 0.05))
+    rest = [one for one in spending.bought if one is not worst]
+    return _spending(shop, rest, _made(shop, rest, tuple(range(len(rest))))) if rest else None
 
 
 def refit(shop: Workshop, chosen: Sequence[Substitute]) -> tuple[Made, ...]:
@@ -130,10 +127,18 @@ def refit(shop: Workshop, chosen: Sequence[Substitute]) -> tuple[Made, ...]:
     return tuple(made[substitute] for substitute in chosen)
 
 
-def drop_of(shop: Workshop, made: Sequence[Made]) -> float:
-    """Points lost on the tuning data."""
-    before = shop.original_scores("tuning")
-    return float((before - shop.scores(shop.build(made), "tuning")).mean())
+def _solve(solver: Callable[..., tuple[int, ...]], priced: Sequence[Priced], limit: float) -> tuple[int, ...]:
+    return solver([p.made.substitute for p in priced], [p.gain_ms for p in priced], [p.drop for p in priced], limit)
+
+
+def _made(shop: Workshop, priced: Sequence[Priced], chosen: tuple[int, ...]) -> Plan:
+    made = refit(shop, [priced[at].made.substitute for at in chosen])
+    return made, shop.drop_and_proxy(shop.build(made), None)[0], chosen
+
+
+def _spending(shop: Workshop, priced: Sequence[Priced], plan: Plan) -> Spending:
+    bought = (Priced(m, priced[at].drop, priced[at].gain_ms) for m, at in zip(plan[0], plan[2], strict=True))
+    return Spending(shop.build(plan[0]), tuple(bought), plan[1], len(priced))
 
 
 def _gain(priced: Sequence[Priced], chosen: Sequence[int]) -> float:
@@ -148,26 +153,18 @@ def _next_limit(limit: float, budget: float, drop: float) -> float:
     return limit * (0.97 * ratio if drop > budget else max(1.03, 0.98 * ratio))
 
 
-def improve(
-    shop: Workshop,
-    priced: Sequence[Priced],
-    best: tuple[tuple[Made, ...], float, tuple[int, ...]],
-    budget: float,
-) -> tuple[tuple[Made, ...], float, tuple[int, ...]]:
+def _improved(shop: Workshop, priced: Sequence[Priced], best: Plan, budget: float) -> Plan:
     """Add one substitute at a time, those that save most per point first, while the budget holds."""
     ranked = sorted(range(len(priced)), key=lambda at: -priced[at].gain_ms / max(priced[at].drop, 0.05))
     misses = 0
     for at in ranked:
-        substitute = priced[at].made.substitute
         if misses >= ROUNDS:
             break
-        if any(substitute.overlaps(priced[other].made.substitute) for other in best[2]):
+        if any(priced[at].made.substitute.overlaps(priced[other].made.substitute) for other in best[2]):
             continue
-        chosen = (*best[2], at)
-        made = refit(shop, [priced[other].made.substitute for other in chosen])
-        drop = drop_of(shop, made)
-        if drop <= budget:
-            best = (made, drop, chosen)
+        plan = _made(shop, priced, (*best[2], at))
+        if plan[1] <= budget:
+            best = plan
         else:
             misses += 1
     return best

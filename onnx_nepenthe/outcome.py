@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnx_nepenthe.drift import Drift
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.stats import ModelSize
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.linearise import Decision, Undecided
+from onnx_nepenthe.measure import Measurement
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.rewrite import Rewrite
@@ -75,6 +77,8 @@ class Inspection:
         samples: calibration samples measured; 0 without data.
         notes: from measuring and reading.
         environment: versions and machine.
+        measurement: all that was measured; None without data.
+        drifts: decisions of an earlier measurement that do not hold on these data.
     """
 
     name: str
@@ -84,6 +88,60 @@ class Inspection:
     samples: int = 0
     notes: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    measurement: Measurement | None = None
+    drifts: tuple[Drift, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bought:
+    """One fitted operator in the result.
+
+    Attributes:
+        source, target: values; the operator computes `target` from `source`.
+        kind: "line", "conv1", "conv3" or "dense".
+        rectifiers: how many of them it does away with.
+        residual: mean squared error over the variance of the target, on the fitting data.
+        drop: points it costs alone, on tuning data.
+        gain_ms: milliseconds it saves alone.
+        replaced: labels of the operators it stands for.
+    """
+
+    source: str
+    target: str
+    kind: str
+    rectifiers: int
+    residual: float
+    drop: float
+    gain_ms: float
+    replaced: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Price:
+    """What a budgeted collapse cost, on verification data that nothing else saw.
+
+    Attributes:
+        metric: name of the metric; points.
+        before, after: of input and result.
+        drop, low, high: before less after, with its 95 % interval (paired bootstrap).
+        samples: verification samples.
+        allowed: the budget; None when a speed-up was asked for.
+        tuning_drop: the drop on the tuning data, before the exact collapse.
+        considered: how many substitutes were scored.
+        substitutes: those made.
+    """
+
+    metric: str
+    before: float
+    after: float
+    drop: float
+    low: float
+    high: float
+    samples: int
+    allowed: float | None
+    tuning_drop: float
+    considered: int
+    substitutes: tuple[Bought, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +159,7 @@ class Outcome:
         verdict: None when the result is the input.
         options: how it was run, JSON-able.
         message: the last line for the user.
+        price: what was paid for speed; None for exact rewrites only.
     """
 
     inspection: Inspection
@@ -113,6 +172,7 @@ class Outcome:
     verdict: Verdict | None
     options: Mapping[str, Any]
     message: str
+    price: Price | None = None
 
     @property
     def is_collapsed(self) -> bool:

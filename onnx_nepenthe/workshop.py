@@ -42,6 +42,16 @@ class Made:
     fitting: Fitting
 
 
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """A batch, what the original makes of it, and the labels."""
+
+    feeds: Mapping[str, Array]
+    outputs: list[Array]
+    labels: Array | None
+    size: int
+
+
 @dataclass
 class Workshop:
     """One model and its data.
@@ -57,27 +67,55 @@ class Workshop:
     options: Options
     dims: Mapping[str, int]
     metric: str = ""
-    _reference: dict[Part, list[tuple[Any, list[Array], Array | None]]] = field(default_factory=dict)
+    _reference: dict[Part, list[_Kept]] = field(default_factory=dict)
     _gains: dict[str, float] = field(default_factory=dict)
 
     def scores(self, model: Model, part: Part) -> Scores:
         """Points per sample of `model` on a part of the data."""
-        session = open_session(model, self.options.config)
-        rows = [
-            METRICS[self.metric]([o[:size] for o in session.run(batch.feeds)], reference, labels)
-            for (batch, reference, labels) in self._batches(part)
-            for size in [batch.size]
-        ]
-        return np.concatenate(rows)
+        kept = self._kept(part)
+        return np.concatenate([self._score(self.metric, outputs, row) for row, outputs in self._run(model, kept, None)])
 
-    def _batches(self, part: Part) -> list[tuple[Any, list[Array], Array | None]]:
-        """(batch, outputs of the original, labels), kept in memory."""
+    def original_scores(self, part: Part) -> Scores:
+        """Points per sample of the original, from its kept outputs."""
+        return np.concatenate([self._score(self.metric, row.outputs, row) for row in self._kept(part)])
+
+    def drop_and_proxy(self, model: Model, limit: int | None) -> tuple[float, float]:
+        """Points lost on the tuning data, and the smooth proxy for it: 100 less the proxy metric.
+
+        Args:
+            model: to score.
+            limit: tuning samples at most, those of the first batches.
+        """
+        proxy = "kl" if self.metric in ("top1", "agreement") else "error"
+        drops: list[Scores] = []
+        distances: list[Scores] = []
+        for row, outputs in self._run(model, self._kept("tuning"), limit):
+            drops.append(self._score(self.metric, row.outputs, row) - self._score(self.metric, outputs, row))
+            distances.append(100.0 - self._score(proxy, outputs, row))
+        return float(np.concatenate(drops).mean()), float(np.concatenate(distances).mean())
+
+    def _run(self, model: Model, kept: Sequence[_Kept], limit: int | None) -> Iterator[tuple[_Kept, list[Array]]]:
+        session = open_session(model, self.options.config)
+        done = 0
+        for row in kept:
+            if limit is not None and done >= limit:
+                return
+            done += row.size
+            yield row, [output[: row.size] for output in session.run(row.feeds)]
+
+    @staticmethod
+    def _score(metric: str, outputs: list[Array], row: _Kept) -> Scores:
+        return METRICS[metric](outputs, row.outputs, row.labels)
+
+    def _kept(self, part: Part) -> list[_Kept]:
+        """The batches of a part with the outputs of the original, in memory."""
         if part not in self._reference:
             session = open_session(self.findings.model, self.options.config)
             rows = []
-            for batch in batches_of(self.findings, self.options, part, self._limit(part)):
+            limit = self.options.verify_limit if part == "verification" else None
+            for batch in batches_of(self.findings, self.options, part, limit):
                 outputs = [output[: batch.size] for output in session.run(batch.feeds)]
-                rows.append((batch, outputs, batch.labels))
+                rows.append(_Kept(batch.feeds, outputs, batch.labels, batch.size))
                 self.metric = self.metric or self.options.metric or default_metric(outputs, batch.labels)
             if not rows:
                 raise UsageError(f"the data have too few samples for a {part} part; give more")
@@ -85,15 +123,6 @@ class Workshop:
                 raise UsageError(f"no metric is called {self.metric!r}; there are {', '.join(METRICS)}")
             self._reference[part] = rows
         return self._reference[part]
-
-    def _limit(self, part: Part) -> int | None:
-        return self.options.verify_limit if part == "verification" else self.options.tune_limit
-
-    def original_scores(self, part: Part) -> Scores:
-        """Points per sample of the original, from its kept outputs."""
-        return np.concatenate(
-            [METRICS[self.metric](outputs, outputs, labels) for _, outputs, labels in self._batches(part)]
-        )
 
     def fit(self, substitutes: Sequence[Substitute], before: Sequence[Made] = ()) -> list[Fitting]:
         """Fit each substitute: inputs from the model with `before` made, targets from the original.

@@ -1,0 +1,171 @@
+"""A collapse that may cost something: substitutes within a price, then all that is exact, then the proof of the price."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from onnx_nepenthe import inspection
+from onnx_nepenthe.budget import open_shop, price, spend, spend_for_gain, without_worst
+from onnx_nepenthe.errors import UsageError, VerificationError
+from onnx_nepenthe.graph.interface import compare as compare_interfaces
+from onnx_nepenthe.graph.interface import interface_of
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.graph.view import view_from_model
+from onnx_nepenthe.inspection import Findings, find, side_of
+from onnx_nepenthe.latency import Comparison
+from onnx_nepenthe.metrics import paired_drop
+from onnx_nepenthe.options import Options
+from onnx_nepenthe.outcome import Bought, Outcome, Price
+from onnx_nepenthe.rewrite import Rewrite
+from onnx_nepenthe.samples import timing_feeds
+from onnx_nepenthe.spending import Priced, Spending
+from onnx_nepenthe.trial import compare_models
+from onnx_nepenthe.workshop import Workshop
+
+LOG = logging.getLogger(__name__)
+Exact = Callable[[Model, str, Options], Outcome]
+TRIES = 4
+"""How often a plan that fails on the verification data is cut down, or one that is too slow is widened."""
+
+
+def collapse_within(model: Model, name: str, options: Options, exact: Exact) -> Outcome:
+    """Collapse with `options.max_drop` or `options.target_speedup`.
+
+    Fitting, tuning and verification data are disjoint. The drop is that of the final model against the
+    input on the verification data; the promise is on the point estimate, the interval stands beside it.
+
+    Args:
+        model: onnx_ir, not changed.
+        name: for the report.
+        options: of the run.
+        exact: the collapse without a price, which follows on the model with the substitutes.
+
+    Raises:
+        VerificationError: the price or the speed-up cannot be kept; nothing is to be written.
+        UsageError: no data, or options that contradict each other.
+    """
+    _check(options)
+    free = replace(options, max_drop=None, target_speedup=None)
+    findings = find(model, options)
+    shop = open_shop(findings, options)
+    shop.original_scores("tuning")
+    feeds = timing_feeds(findings, options)
+    rng = np.random.default_rng(options.seed)
+
+    def timed(candidate: Model) -> Comparison:
+        return compare_models(model, candidate, feeds or {}, options.config, rng)
+
+    model_ms = timed(model).before_ms
+    priced = price(shop, model_ms)
+    spending = _first(shop, priced, model_ms, options)
+    for _ in range(TRIES):
+        if spending is None:
+            break
+        outcome = exact(spending.model, name, free)
+        result = outcome.model if outcome.model is not None else spending.model
+        bill = _bill(shop, result, spending, options)
+        latency = timed(result)
+        LOG.info("drop %.2f points on verification data, %.2fx", bill.drop, latency.speedup)
+        if options.max_drop is not None and bill.drop > options.max_drop:
+            spending = without_worst(shop, spending)
+            continue
+        if options.target_speedup is not None and latency.speedup < options.target_speedup:
+            wanted = _saved(spending) + (latency.after_ms - latency.before_ms / options.target_speedup) * 1.1
+            spending = spend_for_gain(shop, priced, wanted)
+            continue
+        if latency.is_slower:
+            break
+        return _outcome(findings, shop, outcome, result, bill, latency)
+    return _failed(exact(model, name, free), options)
+
+
+def _check(options: Options) -> None:
+    if options.max_drop is not None and options.target_speedup is not None:
+        raise UsageError("--max-drop and --target-speedup exclude each other; give one")
+    if options.max_drop is not None and not options.max_drop >= 0:
+        raise UsageError(f"--max-drop must be 0 or more points, not {options.max_drop}")
+    if options.target_speedup is not None and not options.target_speedup > 1:
+        raise UsageError(f"--target-speedup must be above 1, not {options.target_speedup}")
+    if options.data is None:
+        raise UsageError("a budget needs data to spend it on; give --data")
+
+
+def _first(shop: Workshop, priced: Sequence[Priced], model_ms: float, options: Options) -> Spending | None:
+    if options.target_speedup is not None:
+        return spend_for_gain(shop, priced, model_ms * (1 - 1 / options.target_speedup))
+    return spend(shop, priced, options.max_drop or 0.0)
+
+
+def _saved(spending: Spending) -> float:
+    return sum(one.gain_ms for one in spending.bought)
+
+
+def _bill(shop: Workshop, result: Model, spending: Spending, options: Options) -> Price:
+    before, after = shop.original_scores("verification"), shop.scores(result, "verification")
+    drop, low, high = paired_drop(before, after, np.random.default_rng(options.seed))
+    substitutes = tuple(
+        Bought(
+            one.made.substitute.source,
+            one.made.substitute.target,
+            one.made.substitute.kind,
+            len(one.made.substitute.rectifiers),
+            one.made.fitting.residual,
+            one.drop,
+            one.gain_ms,
+            tuple(op.label for op in shop.findings.view.ops if op.key in one.made.substitute.ops),
+        )
+        for one in spending.bought
+    )
+    return Price(
+        metric=shop.metric,
+        before=float(before.mean()),
+        after=float(after.mean()),
+        drop=drop,
+        low=low,
+        high=high,
+        samples=before.size,
+        allowed=options.max_drop,
+        tuning_drop=spending.drop,
+        considered=spending.considered,
+        substitutes=substitutes,
+    )
+
+
+def _outcome(
+    findings: Findings, shop: Workshop, outcome: Outcome, result: Model, bill: Price, latency: Comparison
+) -> Outcome:
+    """The exact collapse's outcome, told about the input rather than about the model with the substitutes."""
+    differences = compare_interfaces(interface_of(findings.model), interface_of(result))
+    if differences:
+        raise VerificationError(f"verification failed: the interface changed: {differences[0]}; nothing was written")
+    after = view_from_model(result)
+    gone = frozenset(r.key for r in findings.rectifiers if after.op_of(r.key) is None)
+    fitted = tuple(
+        Rewrite(one.target, one.source, one.replaced, one.target, f"fitted {one.kind}") for one in bill.substitutes
+    )
+    return replace(
+        outcome,
+        inspection=inspection.report(findings, outcome.inspection.name, shop.options, gone, shop.dims),
+        model=result,
+        after=side_of(after, shop.dims),
+        rewrites=fitted + outcome.rewrites,
+        latency=latency,
+        price=bill,
+        message="collapsed",
+    )
+
+
+def _failed(outcome: Outcome, options: Options) -> Outcome:
+    """No substitute fits the price: the exact collapse for a drop, an error for a speed-up that was not reached."""
+    if options.target_speedup is None:
+        return outcome
+    if outcome.latency is not None and outcome.latency.speedup >= options.target_speedup:
+        return outcome
+    raise VerificationError(
+        f"no model {options.target_speedup:g} times as fast was found on this provider; nothing was written. "
+        "Ask for less, or prune and fine-tune first"
+    )
