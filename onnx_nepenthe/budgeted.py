@@ -1,4 +1,4 @@
-"""A collapse that may cost something: substitutes within a price, then all that is exact, then the proof of the price."""
+"""A collapse that may cost something: substitutes within a price, then what is exact, then the proof of the price."""
 
 from __future__ import annotations
 
