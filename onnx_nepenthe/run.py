@@ -39,6 +39,7 @@ class Arguments(TypedDict, total=False):
 
     source: SourceOptions
     input_ranges: Mapping[str, tuple[float, float]] | tuple[float, float]
+    prove_budget_s: float
     proved_only: bool
     latency: LatencyMode
     config: SessionConfig
@@ -162,6 +163,7 @@ def options_record(options: Options) -> dict[str, Any]:
     return {
         "data": None if options.data is None else _as_text(options.data),
         "input_ranges": {name: list(ends) for name, ends in options.input_ranges.items()},
+        "prove_budget_s": options.prove_budget_s,
         "proved_only": options.proved_only,
         "latency": options.latency,
         "provider": options.config.provider,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 import traceback
@@ -31,7 +32,7 @@ class Command(click.Command):
             code = say_error(error)
             _record(ctx, error)
             return code
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             if ctx.params.get("verbose"):
@@ -54,6 +55,10 @@ class App(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
         """Run and exit with the code of DESIGN.md, whatever happens."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A terminal that has no arrows gets question marks, not an error.
+                stream.reconfigure(errors="replace")
         given = list(sys.argv[1:] if args is None else args)
         extra |= {"standalone_mode": False, "obj": shlex.join([NAME, *given])}
         extra.setdefault("prog_name", NAME)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -42,9 +40,6 @@ def exit_code_of(run: Callable[[], Any]) -> int:
     except Terminated:
         say("terminated")
         return TERMINATED
-    except BrokenPipeError:
-        _forget_stdout()
-        return 0
 
 
 def say(line: str) -> None:
@@ -63,12 +58,6 @@ def say_bug(error: Exception) -> int:
     first = (str(error).splitlines() or [""])[0]
     say(f"error: {type(error).__name__}: {clean(first)}; {REPORT}")
     return 1
-
-
-def _forget_stdout() -> None:
-    """Whoever read the output has gone (`| head`): what Python still holds of it must not fail on the way out."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onnx_nepenthe.errors import NepentheError, UsageError
-from onnx_nepenthe.report.console import Bars, Console, LogToConsole, make_console
+import click
+
+from onnx_nepenthe.errors import NepentheError
+from onnx_nepenthe.report.console import Bars, Console, LogToConsole, forget, make_console
 from onnx_nepenthe.report.json import text_from
 from onnx_nepenthe.report.terminal import print_line
 
@@ -69,9 +72,17 @@ class Output:
             return
         text = text_from(record)
         if self._json_path == STDOUT:
-            make_console().file.write(text)
+            _write_stdout(text)
         else:
             write_text(Path(self._json_path), text)
+
+
+def _write_stdout(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget(sys.stdout)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -109,11 +120,13 @@ def _unwritable(path: Path, error: OSError) -> NepentheError:
 def check_paths(paths: Mapping[str, str | Path | None]) -> None:
     """Refuse, before any work, files that cannot be written or that would overwrite each other.
 
+    A usage error of click's own: one of ours would be recorded in the very file that must not be written.
+
     Args:
         paths: what each is ("--json") → where; "-" and None are no files.
 
     Raises:
-        UsageError: no such folder, a folder itself, or two that are one file.
+        click.UsageError: no such folder, a folder itself, or two that are one file.
     """
     seen: dict[Path, str] = {}
     for what, given in paths.items():
@@ -121,9 +134,9 @@ def check_paths(paths: Mapping[str, str | Path | None]) -> None:
             continue
         path = Path(given).resolve()
         if path in seen:
-            raise UsageError(f"{what} {given} is also {seen[path]}; give another name")
+            raise click.UsageError(f"{what} {given} is also {seen[path]}; give another name")
         seen[path] = what
         if what.startswith("-") and path.is_dir():
-            raise UsageError(f"{what} {given} is a folder; give a file name")
+            raise click.UsageError(f"{what} {given} is a folder; give a file name")
         if what.startswith("-") and not path.parent.is_dir():
-            raise UsageError(f"{what} {given}: there is no folder {path.parent}")
+            raise click.UsageError(f"{what} {given}: there is no folder {path.parent}")

@@ -87,6 +87,15 @@ input_range = click.option(
 )
 model = together(
     input_range,
+    click.option(
+        "--prove-budget",
+        "prove_budget_s",
+        type=click.FloatRange(min=0),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="For proofs beyond interval arithmetic; 0 for none.",
+    ),
     click.option("--proved-only", is_flag=True, help="Decide nothing on data alone."),
     click.option(
         "--freeze-initializers",
@@ -106,8 +115,7 @@ def options_from(given: Mapping[str, Any], progress: Progress) -> Options:
     Raises:
         UsageError: image options that contradict each other.
     """
-    names = ("data", "proved_only", "latency", "batch", "latency_batch", "seed", "limit", "verify_limit")
-    plain = {name: given[name] for name in (*names, "freeze_initializers", "cache") if name in given}
+    plain = {name: given[name] for name in _PLAIN if name in given}
     return Options(
         source=SourceOptions(
             seed=given["seed"], **{name: given[name] for name in _SOURCE if given.get(name) is not None}
@@ -120,6 +128,10 @@ def options_from(given: Mapping[str, Any], progress: Progress) -> Options:
     )
 
 
+_PLAIN = (
+    *("data", "proved_only", "prove_budget_s", "latency", "batch", "latency_batch", "seed"),
+    *("limit", "verify_limit", "freeze_initializers", "cache"),
+)
 _SOURCE = ("image_size", "mean", "std", "scale", "layout", "colour", "resize", "whole_feeds")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 from types import TracebackType
+from typing import IO
 
 from rich.console import Console
 from rich.progress import (
@@ -18,15 +21,30 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ["Bars", "Console", "LogToConsole", "make_console"]
+__all__ = ["Bars", "Console", "LogToConsole", "forget", "make_console"]
 WIDTH = 80
 """Columns when the output is no terminal."""
 WIDEST = 100
 
 
+class _Console(Console):
+    """A console that does not mind when its reader leaves (`| head`): the work is done, the exit code is its own."""
+
+    def on_broken_pipe(self) -> None:
+        """Write the rest to nowhere."""
+        self.quiet = True
+        forget(self.file)
+
+
+def forget(stream: IO[str]) -> None:
+    """Let what Python still holds of `stream` go to nowhere, so that flushing it on the way out does not fail."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """A console on stdout or stderr; colours only on a terminal, and none with NO_COLOR."""
-    console = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    console = _Console(stderr=stderr, highlight=False, emoji=False, markup=False)
     console.width = min(console.width, WIDEST) if console.is_terminal else WIDTH
     return console
 

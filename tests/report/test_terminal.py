@@ -1,0 +1,160 @@
+"""Reports as text: golden, within 80 columns, safe against what labels hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from onnx_nepenthe.latency import Quantiles, Timing
+from onnx_nepenthe.outcome import Inspection
+from onnx_nepenthe.report.console import make_console
+from onnx_nepenthe.report.terminal import (
+    MOST_ROWS,
+    places,
+    print_inspection,
+    print_line,
+    print_outcome,
+    print_verdict,
+)
+from onnx_nepenthe.report.timings import bench_line, print_timings
+from onnx_nepenthe.report.words import closing_line, comparison_line, inspection_line, next_step
+from tests.helpers import outcomes
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+TIMINGS = (
+    Timing("model.onnx", 10.0, 1, Quantiles(1.5, 2.0, 123.0, 1000)),
+    Timing(
+        "a/very/long/folder/name/model.collapsed.onnx", 9.0, 1, Quantiles(1.0, 1.2, 2.0, 1500), outcomes.comparison()
+    ),
+)
+MACHINE = {"provider": "cpu", "threads": 0}
+
+
+def printed(write: Callable[[Console], None]) -> str:
+    stream = io.StringIO()
+    write(Console(file=stream, width=80, highlight=False, markup=False, emoji=False))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+REPORTS: dict[str, Callable[[Console], None]] = {
+    "collapse": lambda console: print_outcome(console, outcomes.outcome()),
+    "nothing": lambda console: print_outcome(console, outcomes.outcome(collapsed=False)),
+    "inspect": lambda console: print_inspection(console, outcomes.inspection()),
+    "verify": lambda console: print_verdict(console, outcomes.verdict(passed=False)),
+    "bench": lambda console: print_timings(console, TIMINGS, MACHINE),
+    "many": lambda console: print_outcome(console, outcomes.outcome(100)),
+    "all": lambda console: print_outcome(console, outcomes.outcome(100), everything=True),
+}
+
+
+@pytest.mark.parametrize("name", ["collapse", "inspect", "verify", "bench", "many"])
+def test_the_report_is_the_golden_one(name: str) -> None:
+    """`UPDATE_GOLDEN=1 pytest` writes them anew; read the difference before it is committed."""
+    file = GOLDEN / f"{name}.txt"
+    text = printed(REPORTS[name])
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        file.write_text(text, encoding="utf-8")
+    assert text == file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_line_fits_80_columns_and_holds_no_control_character(name: str) -> None:
+    lines = printed(REPORTS[name]).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines if not line.isprintable()] == []
+
+
+def test_many_rectifiers_are_summed_up_unless_everything_is_wanted() -> None:
+    assert len(outcomes.outcome(100).inspection.rows) > MOST_ROWS
+    few, everything = printed(REPORTS["many"]), printed(REPORTS["all"])
+    assert "layer1/relu" not in few.split("Rewrites", maxsplit=1)[0]
+    assert everything.split("Rewrites", maxsplit=1)[0].count("layer1/relu") == 100
+    assert len(few.splitlines()) < 60 < len(everything.splitlines())
+
+
+def test_markup_in_labels_stays_as_it_is() -> None:
+    assert "[bold]" in printed(REPORTS["collapse"])
+
+
+def test_long_labels_keep_both_ends() -> None:
+    text = printed(REPORTS["inspect"])
+    assert "encoder" in text
+    assert "Gelu_output" in text
+
+
+def test_places_are_counted_when_there_are_more() -> None:
+    assert places(list("abcd"), 5) == "a\nb\nc\nd", "one more line says as much as 'and 1 more'"
+    assert places(list("abcde"), 5) == "a\nb\nc\nand 2 more"
+
+
+def test_a_piped_console_has_no_colours_and_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    console = make_console()
+    assert (console.is_terminal, console.width) == (False, 80)
+
+
+def test_no_color_is_honoured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def coloured() -> str:
+        stream = io.StringIO()
+        print_outcome(Console(file=stream, width=80, force_terminal=True, color_system="standard"), outcomes.outcome())
+        return stream.getvalue()
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[32m" in coloured()
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[32m" not in coloured()
+
+
+def test_the_last_line_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_line(make_console(), "x " * 100)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_the_closing_line_says_what_was_written_or_what_to_try() -> None:
+    line = closing_line(outcomes.outcome(), "m.onnx", Path("out.onnx"))
+    assert line == (
+        "out.onnx written: rectifiers 5 → 4, weighted depth 6 → 5, nodes 20 → 17, 1.50x faster, verified on 60 samples"
+    )
+    nothing = closing_line(outcomes.outcome(collapsed=False), "m.onnx", Path("out.onnx"))
+    assert nothing == "nothing could be collapsed; out.onnx is a copy of m.onnx. Next: --latency off takes it"
+    assert "the model that came in" in closing_line(outcomes.outcome(collapsed=False), "m", None)
+
+
+def without_data(lift: str) -> Inspection:
+    found = outcomes.inspection()
+    undecided = found.rows[2]
+    refusal = dataclasses.replace(undecided.found.refusal, reason="no proof without data", lift=lift)
+    row = dataclasses.replace(undecided, counts=None, found=dataclasses.replace(undecided.found, refusal=refusal))
+    return dataclasses.replace(found, rows=(row,), refusals=(), samples=0)
+
+
+def test_the_next_step_is_data_when_there_were_none() -> None:
+    assert next_step(without_data("give --data")) == "give --data"
+    assert inspection_line(without_data("give --data")).endswith("can be a line. Next: give --data")
+    assert next_step(dataclasses.replace(outcomes.inspection(), rows=(), refusals=())) == ""
+
+
+def test_an_inspection_says_how_many_can_go() -> None:
+    assert inspection_line(outcomes.inspection()).startswith("2 of 4 rectifiers in models/made-up.onnx can be a line")
+    assert "no rectifier" in inspection_line(dataclasses.replace(outcomes.inspection(), rows=()))
+
+
+def test_two_models_are_the_same_or_not() -> None:
+    assert comparison_line(outcomes.verdict(), "a", "b") == "b computes what a computes (verified on 60 samples)"
+    assert comparison_line(outcomes.verdict(passed=False), "a", "b").startswith("b does NOT compute what a computes: ")
+
+
+@pytest.mark.parametrize(
+    ("speedup", "words"),
+    [(1.5, "1.50x faster than"), (0.5, "2.00x slower than"), (1.0, "not clearly faster or slower")],
+)
+def test_the_bench_line_compares_with_the_first(speedup: float, words: str) -> None:
+    second = dataclasses.replace(TIMINGS[1], against_first=outcomes.comparison(speedup))
+    assert words in bench_line((TIMINGS[0], second))
+    assert bench_line(TIMINGS[:1]) == "model.onnx: 1.50 ms (1,000 calls)"
