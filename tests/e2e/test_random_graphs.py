@@ -1,33 +1,23 @@
-"""Random graphs stay what they compute; tools/fuzz.py runs as many as one likes."""
+"""Random graphs stay what they compute; tools/fuzz.py runs as many as one likes.
+
+What they found is in tests/regressions/test_found_by_random_graphs.py.
+"""
 
 from __future__ import annotations
 
 import random
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.check_random import Tally, check_sample, draw_sample
 from tests.helpers.random_operators import OPERATORS
 
-ONCE_WRONG = {
-    144: "a Conv in double, which onnxruntime has no kernel for",
-    813: "a Constant of int64 before opset 9",
-    1009: "ConstantOfShape before opset 9",
-}
-"""Seeds that found an error, and which."""
-
 
 @settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(st.randoms(use_true_random=False))
 def test_a_collapsed_graph_computes_the_same(source: random.Random) -> None:
     check_sample(draw_sample(source), Tally())
-
-
-@pytest.mark.parametrize("seed", ONCE_WRONG)
-def test_graphs_that_were_wrong_once(seed: int) -> None:
-    check_sample(draw_sample(random.Random(seed)), Tally())
 
 
 def test_graphs_are_varied_and_mostly_change() -> None:

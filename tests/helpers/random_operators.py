@@ -117,6 +117,22 @@ def gemm(g: RandomGraph) -> Value | None:
     return g.operator("Gemm", inputs, (rows, outputs), **attributes)
 
 
+def head(g: RandomGraph) -> Value | None:
+    """A matrix product of everything, whatever the order of the axes."""
+    x = _image(g)
+    if x is None:
+        return None
+    if g.draw.chance(2):
+        perm = g.draw.choice(([0, *range(2, x.rank), 1], [0, x.rank - 1, *range(1, x.rank - 1)]))
+        x = g.operator("Transpose", [x.name], [x.shape[axis] for axis in perm], perm=perm)
+    features = prod(x.shape[1:])
+    if g.draw.chance(2):
+        flat = g.operator("Flatten", [x.name], (x.shape[0], features))
+    else:
+        flat = g.operator("Reshape", [x.name, g.ints([g.draw.choice((0, x.shape[0])), -1])], (x.shape[0], features))
+    return g.operator("Gemm", [flat.name, g.weight(g.normal(features, 3)), g.weight(g.normal(3))], (x.shape[0], 3))
+
+
 def matmul(g: RandomGraph) -> Value | None:
     """By a matrix on either side, a batch of them, or a vector."""
     x = g.latest()
@@ -500,6 +516,7 @@ OPERATORS: dict[str, Append] = {
     "padded_twice": padded_twice,
     "conv_transpose": conv_transpose,
     **{f"gemm {i}": gemm for i in range(2)},
+    "head": head,
     "matmul": matmul,
     **{f"arithmetic {i}": arithmetic for i in range(3)},
     **{f"residual {i}": residual for i in range(2)},

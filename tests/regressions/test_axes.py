@@ -70,3 +70,13 @@ def test_a_matrix_on_the_other_axis() -> None:
     turned = g.node("Transpose", g.conv("x", (4, 5), (1, 1)), perm=[0, 1, 3, 2])
     y = g.matmul(turned, (5, 5))
     assert operators(collapsed(g, {"x": [2, 4, 5, 5]}, [y])) == {"Conv": 1, "Transpose": 1, "MatMul": 1}
+
+
+@pytest.mark.parametrize("perm", [[0, 2, 3, 1], [0, 3, 1, 2], [0, 3, 2, 1], [0, 1, 3, 2]], ids=str)
+def test_a_matrix_over_axes_in_another_order(perm: list[int]) -> None:
+    """Flatten in front of Gemm is a convolution only where channels and space lie as they were."""
+    g = builder()
+    turned = g.node("Transpose", g.conv("x", (4, 5), (1, 1)), perm=perm)
+    y = g.gemm(g.node("Flatten", turned), (5 * 3 * 2, 4))
+    left = operators(collapsed(g, {"x": ["N", 4, 3, 2]}, [y]))
+    assert left == {"Conv": 1, "Transpose": 1, "Flatten": 1, "Gemm": 1}
