@@ -73,10 +73,7 @@ def narrow(findings: Findings, options: Options, feeds: Feeds | None = None) -> 
         options.progress("timing cuts", done, len(plans))
     if best is not None:
         return best
-    slower = (
-        Refusal(cut.label, "latency", f"slower without its {cut.channels} constant channels", ANYWAY)
-        for cut in plans[0].cuts
-    )
+    slower = (Refusal(cut.label, "latency", f"slower with {_count(cut)} fewer", ANYWAY) for cut in plans[0].cuts)
     return Narrowed(findings, refusals=(*refusals, *slower))
 
 
@@ -112,11 +109,14 @@ def without(findings: Findings, cuts: Sequence[Cut]) -> Findings:
     )
 
 
+def _count(cut: Cut) -> str:
+    return "1 channel" if cut.channels == 1 else f"{cut.channels} channels"
+
+
 def journal_of_cuts(cuts: Sequence[Cut]) -> tuple[Rewrite, ...]:
     """The cuts as journal entries; their region is the cut's name."""
     return tuple(
-        Rewrite(cut.name, cut.name, cut.changed, cut.name, f"{CUT_CHANNELS}: {cut.channels} constant channels fewer")
-        for cut in cuts
+        Rewrite(cut.name, cut.name, cut.changed, cut.name, f"{CUT_CHANNELS}: {_count(cut)} fewer") for cut in cuts
     )
 
 

@@ -62,8 +62,10 @@ def apply_cuts(model: Any, view: GraphView, cuts: Sequence[Cut]) -> Any:
         names = [operand.name for operand in op.inputs if operand is not None]
         if edit is not None and any(name in work.gone for name in (*names, *op.outputs)):
             edit(op, work)
-    for name in work.gone:
-        forget_shape(work.editor.value(name))
+    for op in view.ops:
+        if op.outputs[0] in work.gone:
+            for name in filter(None, op.outputs):
+                forget_shape(work.editor.value(name))
     return work.editor.finish()
 
 

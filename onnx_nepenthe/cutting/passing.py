@@ -22,8 +22,8 @@ _MOVED = Refused("it does not keep channels in one piece")
 
 @TRANSFERS.register("Identity", "Dropout")
 def unchanged(op: OpView, state: Trace) -> Lanes | Refused | None:
-    """As the operator's reader says: Dropout may be in training mode."""
-    reading = READERS[op.op_type](op)
+    """As the operator's reader says: Dropout may be in training mode. Nothing uses its mask, or `trace` refused it."""
+    reading = READERS[op.op_type](replace(op, outputs=op.outputs[:1], output_shapes=op.output_shapes[:1], key=op.key))
     return reading if isinstance(reading, Refused) else state.of(op.input(0))
 
 
@@ -163,11 +163,15 @@ def new_target(op: OpView, before: int, after: int, size: int) -> list[int] | No
     None when the shape is not constant, or would copy the number of channels elsewhere.
     """
     given = op.constant(1)
-    if given is None or op.attributes.get("allowzero", 0) or after >= given.size:
+    if given is None or after >= given.size:
         return None
     target = [int(entry) for entry in given.reshape(-1)]
     copied = [axis for axis, entry in enumerate(target) if entry == 0]
-    if (before in copied and before != after) or (after in copied and before != after):
+    if (
+        (copied and op.attributes.get("allowzero", 0))
+        or (before in copied and before != after)
+        or (after in copied and before != after)
+    ):
         return None
     if target[after] > 0:
         target[after] = size

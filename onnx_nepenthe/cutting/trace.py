@@ -72,6 +72,10 @@ class Trace:
         """The lanes of an operand."""
         return None if tensor is None or tensor.constant is not None else self.lanes.get(tensor.name)
 
+    def is_used(self, name: str) -> bool:
+        """Whether anything needs the value."""
+        return bool(self.view.consumers.get(name)) or self.view.is_pinned(name)
+
 
 Transfer = Callable[[OpView, Trace], Lanes | Refused | None]
 TRANSFERS: Registry[Transfer] = Registry("channel transfer")
@@ -108,7 +112,7 @@ def _result(op: OpView, state: Trace, skip: frozenset[str]) -> Lanes | None:
     own = op.domain in ("", "ai.onnx") and not op.has_subgraph and op.op_type not in skip
     transfer = TRANSFERS.get(op.op_type) if own else None
     found: Lanes | Refused | None = Refused("it mixes or counts channels" if own else "it is left as it is")
-    if transfer is not None and any(op.outputs[1:]):
+    if transfer is not None and any(map(state.is_used, op.outputs[1:])):
         found = Refused("it has a second result")
     elif transfer is not None:
         found = transfer(op, state)

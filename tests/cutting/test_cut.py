@@ -99,8 +99,8 @@ def flattened(g: Builder, bias: float = -1.0, **at: Any) -> str:
     return g.gemm(y, (8 * 3 * 2, 3), **at)
 
 
-def reshaped(g: Builder, *target: int) -> str:
-    y = g.node("Reshape", dead_relu(g), g.constant(np.array(target)))
+def reshaped(g: Builder, *target: int, **at: Any) -> str:
+    y = g.node("Reshape", dead_relu(g), g.constant(np.array(target)), **at)
     return g.gemm(y, (8 * 6 * 5, 3))
 
 
@@ -146,6 +146,12 @@ def mean_then_gemm(g: Builder) -> str:
 def squeeze(g: Builder) -> str:
     y = g.node("Squeeze", g.node("GlobalMaxPool", dead_relu(g)), g.constant(np.array([2, 3])))
     return g.gemm(g.node("Dropout", g.node("Identity", y)), (8, 3))
+
+
+def dropout(g: Builder) -> str:
+    """With a mask that nothing uses."""
+    value, _ = g.node_n("Dropout", dead_relu(g), outs=("dropped", "mask"))
+    return conv(g, value)
 
 
 def two_layers(g: Builder) -> str:
@@ -222,6 +228,8 @@ CUT: dict[str, Case] = {
     "Max of numbers per channel": Case(floor, 2),
     "x * (x > 0)": Case(masked, 2),
     "x * sigmoid(x)": Case(silu, 2),
+    "Dropout with a mask": Case(dropout, 2),
+    "Reshape (2, 240), allowzero": Case(lambda g: reshaped(g, 2, 240, allowzero=1), 2, static_only=True),
     "dead inputs alone": Case(two_layers, 3),
     "read by zeros alone": Case(unread, 3),
     "shared weight": Case(shared, 2),
@@ -285,6 +293,11 @@ def scaled_by(g: Builder) -> str:
     return conv(g, g.node("Add", g.node("Concat", "x", "x", axis=1), dead_relu(g)))
 
 
+def masked_dropout(g: Builder) -> str:
+    value, mask = g.node_n("Dropout", dead_relu(g), outs=("dropped", "mask"))
+    return g.node("Add", conv(g, value), g.node("ReduceMax", g.node("Cast", mask, to=1), keepdims=0))
+
+
 def axis_mixed(g: Builder) -> str:
     return conv(g, g.node("Reshape", dead_relu(g), g.constant(np.array([0, 4, -1, 5]))), 4)
 
@@ -295,6 +308,7 @@ REFUSED: dict[str, Case] = {
     "Softmax": Case(softmaxed, 0, ("Softmax_8: it mixes or counts channels",)),
     "groups": Case(grouped, 0, ("a grouped convolution",)),
     "sum with channels no layer makes": Case(scaled_by, 0, ("it meets a value whose channels have to stay",)),
+    "a mask that is used": Case(masked_dropout, 0, ("it has a second result",)),
     "torn apart": Case(axis_mixed, 0, ("it does not keep channels in one piece",)),
     "output of the model": Case(dead_relu, 0, ("the model gives it back",)),
     "AveragePool, padding counted": Case(

@@ -63,7 +63,7 @@ def test_cut_and_composed() -> None:
     assert outcome.verdict.passed
     assert channels(outcome.model) == [9, 6, 4]
     first = outcome.rewrites[0]
-    assert first.made == "cut-channels: 3 constant channels fewer"
+    assert first.made == "cut-channels: 3 channels fewer"
     assert len(first.replaced) == 2
     assert len(outcome.rewrites) > 1
     assert outcome.after.size.weight_bytes < outcome.inspection.side.size.weight_bytes
@@ -79,7 +79,7 @@ def test_cut_alone() -> None:
     y = g.node("Relu", g.node("Conv", "x", g.constant(weight)))
     outcome = collapse(g.model({"x": SHAPE}, [g.conv(y, (12, 6), (3, 3), pads=1)]))
     assert channels(outcome.model) == [11, 6]
-    assert [rewrite.made for rewrite in outcome.rewrites] == ["cut-channels: 1 constant channels fewer"]
+    assert [rewrite.made for rewrite in outcome.rewrites] == ["cut-channels: 1 channel fewer"]
     assert outcome.message == "collapsed"
 
 
