@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from onnx_nepenthe.activations.observed import explaining
 from onnx_nepenthe.candidate import Candidate
 from onnx_nepenthe.cutting import Cut
 from onnx_nepenthe.errors import Refused, UsageError, VerificationError
@@ -15,7 +16,7 @@ from onnx_nepenthe.graph.interface import compare as compare_interfaces
 from onnx_nepenthe.graph.interface import interface_of
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.inspection import Findings, side_of
-from onnx_nepenthe.linearise import UNDECIDED, Decision, Linearised, Undecided, observed_pieces
+from onnx_nepenthe.linearise import UNDECIDED, Decision, Linearised, Undecided
 from onnx_nepenthe.measure import measure
 from onnx_nepenthe.narrowing import observed_rectifiers, without
 from onnx_nepenthe.options import Options
@@ -102,14 +103,10 @@ def _not_held(channels: int) -> Refused:
 
 def _contradictions(entry: Decision | Undecided, counts: RegimeCounts) -> npt.NDArray[np.bool_]:
     """bool (channels,): seen outside the piece the channel was in; all of them when NaN was seen."""
-    activation, pieces = entry.rectifier.activation, entry.pieces
-    decided = pieces != UNDECIDED
-    inside = counts.counts[np.where(decided, pieces, 0), np.arange(len(pieces))]
-    ties = counts.ties.sum(axis=0) if len(counts.ties) else 0
-    strict = counts.observations - inside - ties
-    agreed = observed_pieces(activation, counts) == pieces
-    wrong = (strict > 0) | (~agreed & (counts.observations > inside + ties)) | (counts.nonfinite > 0)
-    return np.asarray(decided & wrong)
+    decided = entry.pieces != UNDECIDED
+    fits = explaining(entry.rectifier.activation, counts)[np.where(decided, entry.pieces, 0), np.arange(len(decided))]
+    held = (fits | (counts.observations == 0)) & (counts.nonfinite == 0)
+    return np.asarray(decided & ~held)
 
 
 def blame(findings: Findings, candidate: Candidate, verdict: Verdict, options: Options) -> VerificationError:
