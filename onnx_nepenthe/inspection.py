@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +14,16 @@ from onnx_nepenthe.errors import Refused, UnsupportedError
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.stats import model_size
 from onnx_nepenthe.graph.view import GraphView, view_from_model
-from onnx_nepenthe.linearise import Linearised, linearise
-from onnx_nepenthe.measure import Measurement, measure
+from onnx_nepenthe.linearise import Linearised
+from onnx_nepenthe.measure import Measurement
+from onnx_nepenthe.measuring import decide_all, drifted, gather, open_data
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, RectifierRow, Refusal, Side
 from onnx_nepenthe.prove import UNPROVED, Bounds, bounds_of, describe, describe_relaxed, prove_regimes
 from onnx_nepenthe.proving.crown import Bend, relaxed_bounds
 from onnx_nepenthe.rectifiers import Rectifier, RefusedRectifier, find_rectifiers
 from onnx_nepenthe.session import environment, open_session
-from onnx_nepenthe.sources import Source, open_source
-from onnx_nepenthe.sources.split import part_size
+from onnx_nepenthe.sources import Source
 
 LOG = logging.getLogger(__name__)
 IntArray = npt.NDArray[np.int64]
@@ -50,45 +50,27 @@ class Findings:
     linearised: Linearised
 
 
-def find(model: Model, options: Options) -> Findings:
+def find(model: Model, options: Options, *, scan: bool = False) -> Findings:
     """Read `model` and decide its rectifiers.
+
+    Args:
+        model: not changed.
+        options: of the run.
+        scan: what `options.scan` is unless it says.
 
     Raises:
         UnsupportedError: there are data and onnxruntime cannot run the model.
-        UnreadableError, UsageError: from the data.
+        UnreadableError, UsageError: from the data, or a measurement of another model.
     """
     options.progress("reading", 0, None)
     view = view_from_model(model)
     found, refused = find_rectifiers(view)
     rectifiers = tuple(r for r in found if not {r.op, r.rule} & options.skip)
-    source = _open(model, options)
+    source = open_data(model, options)
     proofs = prove(view, rectifiers, options.input_ranges, options.prove_budget_s)
-    measurement = None if source is None else _measure(model, rectifiers, source, options)
-    counts = {} if measurement is None or options.proved_only else measurement.counts
-    linearised = linearise(rectifiers, proofs, counts)
+    measurement = gather(model, rectifiers, proofs, source, options, scan=scan)
+    linearised = decide_all(rectifiers, proofs, measurement, options)
     return Findings(model, view, rectifiers, refused, source, measurement, linearised)
-
-
-def _open(model: Model, options: Options) -> Source | None:
-    if options.data is None:
-        return None
-    ports = open_session(model, replace(options.config, optimise=False)).inputs
-    return open_source(options.data, ports, replace(options.source, seed=options.seed))
-
-
-def _measure(model: Model, rectifiers: tuple[Rectifier, ...], source: Source, options: Options) -> Measurement:
-    count = source.count()
-    total = None if count is None else min(part_size(count, "calibration"), options.limit or count)
-    return measure(
-        model,
-        rectifiers,
-        source,
-        config=options.config,
-        batch=options.batch,
-        limit=options.limit,
-        part="calibration",
-        progress=lambda done: options.progress("measuring", done, total),
-    )
 
 
 def prove(
@@ -158,7 +140,10 @@ def report(
         removed: keys of rectifiers that are gone from the result.
         dims: sizes of symbolic axes, for multiply-adds.
     """
-    counts = {} if findings.measurement is None else findings.measurement.counts
+    measurement = findings.measurement
+    counts = (
+        {} if measurement is None else {k: c for k, c in measurement.counts.items() if k not in measurement.partial}
+    )
     linearised = findings.linearised
     rows = []
     for rectifier in findings.rectifiers:
@@ -171,9 +156,11 @@ def report(
         rows=tuple(rows),
         refusals=refusals,
         side=side_of(findings.view, dims),
-        samples=0 if findings.measurement is None else findings.measurement.samples,
-        notes=() if findings.measurement is None else findings.measurement.notes,
+        samples=0 if measurement is None else measurement.samples,
+        notes=() if measurement is None else measurement.notes,
         environment=environment(options.config),
+        measurement=measurement,
+        drifts=() if measurement is None else drifted(findings.rectifiers, measurement, options),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from onnx_nepenthe.measure import Measurement
 from onnx_nepenthe.session import SessionConfig
 from onnx_nepenthe.sources import SourceOptions
 
@@ -44,6 +45,11 @@ class Options:
         metric: name in `metrics.METRICS`; "" for top1, agreement or error, whichever fits.
         fit_limit: fitting samples at most.
         tune_limit: tuning samples at most.
+        measurement: what was measured before, used instead of measuring.
+        against: a measurement whose decisions the data are to be compared with.
+        scan: follow only rectifiers that can still be decided; None: `collapse` does, `inspect` counts everything.
+        line_sums, by_class: collect sums for least-squares lines, and counts by class label.
+        max_flip_rate: refuse observed decisions that the number of samples cannot support at this rate (95 %).
         progress: told how far a stage is.
     """
 
@@ -67,4 +73,10 @@ class Options:
     metric: str = ""
     fit_limit: int | None = 1024
     tune_limit: int | None = 1024
+    measurement: Measurement | None = None
+    against: Measurement | None = None
+    scan: bool | None = None
+    line_sums: bool = False
+    by_class: bool = False
+    max_flip_rate: float | None = None
     progress: Progress = no_progress

@@ -23,11 +23,11 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         *("rectifiers", "proving", "emit"),
         *("measure", "prove", "linearise", "fit", "regions", "latency", "plan", "rewrite", "verify"),
-        *("costs", "trial", "options", "outcome", "charting", "prices", "rules", "cheapest", "cutting"),
+        *("costs", "trial", "options", "outcome", "charting", "prices", "rules", "cheapest", "cutting", "drift"),
     ),
     (
         *("report", "pipeline", "inspection", "samples", "candidate", "checking", "narrowing"),
-        *("run", "verification", "benchmark"),
+        *("run", "verification", "benchmark", "measuring"),
     ),
     ("cli",),
 )
@@ -41,6 +41,11 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("measure", "rectifiers"),
         ("prove", "proving"),
         ("linearise", "rectifiers"),
+        ("drift", "measure"),
+        ("drift", "rectifiers"),
+        ("options", "measure"),
+        ("outcome", "measure"),
+        ("outcome", "drift"),
         ("cutting", "linearise"),
         ("cutting", "rectifiers"),
         ("plan", "regions"),
@@ -69,6 +74,7 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("verification", "inspection"),
         ("verification", "samples"),
         ("benchmark", "run"),
+        ("inspection", "measuring"),
         ("pipeline", "inspection"),
         ("pipeline", "candidate"),
         ("pipeline", "checking"),

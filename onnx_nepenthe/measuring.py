@@ -1,0 +1,125 @@
+"""What data tell about a model: measured now, or recorded before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_nepenthe.drift import Drift, check_same_model, drifts
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.graph.serial import Model, digest
+from onnx_nepenthe.linearise import Linearised, Support, linearise
+from onnx_nepenthe.measure import Collect, Measurement, measure
+from onnx_nepenthe.options import Options
+from onnx_nepenthe.prove import UNPROVED
+from onnx_nepenthe.rectifiers import Rectifier
+from onnx_nepenthe.session import open_session
+from onnx_nepenthe.sources import Part, Source, open_source
+from onnx_nepenthe.sources.split import part_size
+
+Proof = tuple[npt.NDArray[np.int64], str]
+"""The proved piece per channel, and the argument."""
+
+
+def open_data(model: Model, options: Options) -> Source | None:
+    """The data, None without.
+
+    Raises:
+        UnreadableError, UsageError: from the data; or none to compare a measurement with.
+    """
+    if options.against is not None and options.data is None:
+        raise UsageError("a measurement is compared with new data; give --data")
+    if options.data is None:
+        return None
+    ports = open_session(model, replace(options.config, optimise=False)).inputs
+    return open_source(options.data, ports, replace(options.source, seed=options.seed))
+
+
+def gather(
+    model: Model,
+    rectifiers: tuple[Rectifier, ...],
+    proofs: Mapping[str, Proof],
+    source: Source | None,
+    options: Options,
+    *,
+    scan: bool,
+) -> Measurement | None:
+    """What is known from data: measured before, or now; None without.
+
+    Args:
+        model: not changed.
+        rectifiers: of the model.
+        proofs: by rectifier key; channels proved need no data.
+        source: the data, or None.
+        options: of the run.
+        scan: what `options.scan` is unless it says.
+
+    Raises:
+        UsageError: a measurement of another model.
+        UnreadableError, UnsupportedError: from measuring.
+    """
+    recorded = options.measurement
+    if recorded is not None:
+        _check_fits(recorded, model, rectifiers)
+        return recorded
+    return None if source is None else _measure(model, rectifiers, proofs, source, options, scan)
+
+
+def drifted(rectifiers: tuple[Rectifier, ...], found: Measurement, options: Options) -> tuple[Drift, ...]:
+    """The decisions of `options.against` that `found` contradicts; () without.
+
+    Raises:
+        UsageError: the two are not of one model.
+    """
+    return () if options.against is None else drifts(rectifiers, options.against, found)
+
+
+def decide_all(
+    rectifiers: tuple[Rectifier, ...],
+    proofs: Mapping[str, Proof],
+    measurement: Measurement | None,
+    options: Options,
+) -> Linearised:
+    """The decisions that proofs and a measurement admit."""
+    if measurement is None or options.proved_only:
+        return linearise(rectifiers, proofs, {})
+    support = Support(measurement.seen, measurement.partial, options.max_flip_rate)
+    return linearise(rectifiers, proofs, measurement.counts, support)
+
+
+def _check_fits(measurement: Measurement, model: Model, rectifiers: tuple[Rectifier, ...]) -> None:
+    check_same_model(measurement.model_hash, digest(model))
+    for rectifier in rectifiers:
+        counts = measurement.counts.get(rectifier.key)
+        if counts is not None and len(counts.counts) != rectifier.activation.regimes:
+            raise UsageError(f"the measurement has other regimes of {rectifier.label}; measure again")
+
+
+def _measure(
+    model: Model,
+    rectifiers: tuple[Rectifier, ...],
+    proofs: Mapping[str, Proof],
+    source: Source,
+    options: Options,
+    scan: bool,
+) -> Measurement:
+    every = options.line_sums or options.by_class
+    wanted = options.scan if options.scan is not None else scan and not every
+    part: Part = "calibration" if options.against is None else "all"
+    count = source.count()
+    total = None if count is None else min(part_size(count, part), options.limit or count)
+    return measure(
+        model,
+        rectifiers,
+        source,
+        config=options.config,
+        batch=options.batch,
+        limit=options.limit,
+        part=part,
+        collect=Collect(scan=wanted, lines=options.line_sums, classes=options.by_class),
+        proved={key: pieces != UNPROVED for key, (pieces, _) in proofs.items()},
+        progress=lambda done: options.progress("measuring", done, total),
+    )
