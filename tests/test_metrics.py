@@ -1,0 +1,55 @@
+"""Metrics in points per sample."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.metrics import METRICS, default_metric, paired_drop
+
+SCORES = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_a_model_against_itself_is_perfect(name: str) -> None:
+    points = METRICS[name]([SCORES], [SCORES], np.array([0, 1]))
+    np.testing.assert_allclose(points, [100.0, 100.0], atol=1e-9)
+
+
+def test_top1_counts_labels_and_agreement_the_reference() -> None:
+    other = SCORES[:, ::-1]
+    assert METRICS["top1"]([other], [SCORES], np.array([2, 1])).tolist() == [100.0, 100.0]
+    assert METRICS["agreement"]([other], [SCORES], None).tolist() == [0.0, 100.0]
+
+
+def test_top1_without_labels_says_what_to_do() -> None:
+    with pytest.raises(UsageError, match="needs labels"):
+        METRICS["top1"]([SCORES], [SCORES], None)
+
+
+def test_error_is_relative_distance() -> None:
+    assert METRICS["error"]([SCORES * 1.1], [SCORES], None) == pytest.approx([90.0, 90.0])
+    assert METRICS["max-error"]([SCORES * 1.1], [SCORES], None) == pytest.approx([90.0, 90.0])
+    assert METRICS["cosine"]([SCORES * 1.1], [SCORES], None) == pytest.approx([100.0, 100.0])
+
+
+def test_kl_by_hand() -> None:
+    p, q = np.array([[np.log(0.5), np.log(0.5)]]), np.array([[np.log(0.25), np.log(0.75)]])
+    expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
+    assert METRICS["kl"]([q], [p], None) == pytest.approx([100.0 - 100.0 * expected])
+
+
+def test_default_metric_follows_outputs_and_labels() -> None:
+    assert default_metric([SCORES], np.array([0, 1])) == "top1"
+    assert default_metric([SCORES], None) == "agreement"
+    assert default_metric([np.zeros((2, 3, 8, 8))], None) == "error"
+
+
+def test_paired_drop_has_its_interval_around_the_mean() -> None:
+    rng = np.random.default_rng(0)
+    before = np.full(500, 100.0)
+    after = np.where(np.arange(500) % 50 == 0, 0.0, 100.0)
+    drop, low, high = paired_drop(before, after, rng)
+    assert drop == pytest.approx(2.0)
+    assert 0.5 < low < 2.0 < high < 4.0
