@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from onnx_nepenthe import inspection
+from onnx_nepenthe.budgeted import collapse_within
 from onnx_nepenthe.candidate import Candidate, make_candidate
 from onnx_nepenthe.checking import blame, check, take_back
 from onnx_nepenthe.errors import VerificationError
@@ -43,7 +44,9 @@ def collapse(model: Model, name: str, options: Options) -> Outcome:
     """
     if options.freeze_initializers:
         model = freeze_initializers(model)
-    findings = find(model, options)
+    if options.max_drop is not None or options.target_speedup is not None:
+        return collapse_within(model, name, options, collapse)
+    findings = find(model, options, scan=True)
     withdrawn: tuple[Refusal, ...] = ()
     for _ in range(ROUNDS):
         candidate = make_candidate(findings, options)
