@@ -15,6 +15,7 @@ from onnx_nepenthe.inspection import Findings
 from onnx_nepenthe.latency import random_feeds
 from onnx_nepenthe.measure import fixed_batch, padded
 from onnx_nepenthe.options import Options
+from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.session import open_session
 from onnx_nepenthe.sources import Part
 from onnx_nepenthe.verify import Batch
@@ -45,7 +46,7 @@ def random_batches(findings: Findings, options: Options, count: int) -> Iterator
     try:
         ports = open_session(findings.model, replace(options.config, optimise=False)).inputs
     except UnsupportedError:
-        ports = tuple(findings.view.tensors[name] for name in findings.view.inputs)
+        ports = _fed(findings)
     dims = {port.shape[0]: options.latency_batch for port in ports if port.shape and isinstance(port.shape[0], str)}
     for _ in range(count):
         yield Sample(random_feeds(ports, dims, rng, options.input_ranges), None, 1)
@@ -99,6 +100,10 @@ def _filled(batch: Batch, fixed: int | None) -> Batch:
 
 
 def _fixed(findings: Findings) -> int | None:
+    return fixed_batch(_fed(findings))
+
+
+def _fed(findings: Findings) -> tuple[Tensor, ...]:
+    """The inputs that a caller has to feed."""
     view = findings.view
-    fed = [name for name in view.inputs if name not in view.overridable]
-    return fixed_batch([view.tensors[name] for name in fed])
+    return tuple(view.tensors[name] for name in view.inputs if name not in view.overridable)
