@@ -195,24 +195,25 @@ def _plane_of_ones(rank: int, source: Any, target: Target) -> Any:
     return editor.node("ConstantOfShape", [full], {"value": fill}, hint=target.hint)
 
 
-def layout(form: Form) -> tuple[list[int], list[int]] | None:
-    """Order of the axes, and sizes for a Reshape after that ([] for none); None when it cannot be written."""
+def layout(form: Form) -> tuple[list[int], list[int] | None] | None:
+    """Order of the axes, and sizes for a Reshape after that (None for no Reshape); None when it cannot be written."""
     named = [axis for group in form.view for axis in group]
     rest = [axis for axis in range(len(form.shape)) if axis not in named]
+    if all(len(group) == 1 for group in form.view) and not rest:
+        return named, None
     orders = [named + rest]
     if named == sorted(named):
         # Axes that the view leaves out have size 1, so that they may as well stay where they are.
         orders.insert(0, sorted(named + rest))
     for order in orders:
         sizes = _reshape_sizes(form, order)
-        if sizes is not None:
+        if sizes.count(-1) <= 1:
             return order, sizes
     return None
 
 
-def _reshape_sizes(form: Form, order: list[int]) -> list[int] | None:
-    if all(len(group) == 1 for group in form.view) and len(form.view) == len(form.shape):
-        return []
+def _reshape_sizes(form: Form, order: list[int]) -> list[int]:
+    """-1 for each size that is neither known nor kept."""
     sizes: list[int] = []
     for position, (group, size) in enumerate(zip(form.view, form.value_shape, strict=True)):
         if isinstance(size, int):
@@ -221,7 +222,7 @@ def _reshape_sizes(form: Form, order: list[int]) -> list[int] | None:
             sizes.append(0)
         else:
             sizes.append(-1)
-    return sizes if sizes.count(-1) <= 1 else None
+    return sizes
 
 
 def _emit_view(form: Form, value: Any, target: Target) -> Any:
@@ -230,7 +231,7 @@ def _emit_view(form: Form, value: Any, target: Target) -> Any:
     order, sizes = found
     if order != sorted(order):
         value = target.node("Transpose", [value], {"perm": order})
-    if not sizes:
+    if sizes is None:
         return value
-    shape = target.editor.constant(f"{target.hint}_shape", np.array(sizes), "int64")
+    shape = target.editor.constant(f"{target.hint}_shape", np.array(sizes, np.int64), "int64")
     return target.node("Reshape", [value, shape])

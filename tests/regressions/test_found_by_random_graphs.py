@@ -61,3 +61,11 @@ def test_a_sum_that_is_always_zero_is_not_kept() -> None:
     y = g.node("Add", g.node("Sigmoid", "x"), g.node("Relu", g.node("Neg", g.node("Sigmoid", "z"))))
     before = g.model({"x": [2, 4], "z": [2, 4]}, [y])
     assert operators(unharmed(before)) == {"Sigmoid": 1}
+
+
+def test_a_value_without_axes() -> None:
+    """Reshape to no sizes at all is still a Reshape."""
+    g = builder()
+    once = g.node("Squeeze", g.node("Neg", "x"), g.constant(np.array([0])))
+    y = g.node("Neg", g.node("Squeeze", once, g.constant(np.array([0]))))
+    assert operators(unharmed(g.model({"x": [1, 1]}, [y]))) == {"Reshape": 1}
