@@ -222,6 +222,22 @@ def test_flatten_and_dense_after_a_convolution_is_one_convolution_over_everythin
     np.testing.assert_allclose(value_of(merged, x), wanted, rtol=1e-9, atol=1e-9)
 
 
+def test_a_flattened_border_becomes_a_plain_bias() -> None:
+    """Normalisation, padded convolution, flatten, matrix: taps that only ever see padding leave with their border."""
+    line = per_channel(1, RNG.standard_normal(2), RNG.standard_normal(2))
+    for stride in (1, 2):
+        step = conv_step(3, 2, 3, 1)
+        step = Conv(step.weight, step.bias, (stride,) * 2, (1, 1), (1, 1), (1, 1))
+        x = RNG.standard_normal((3, 2, 5, 4))
+        wanted = evaluate(step, evaluate(line, x)).reshape(3, -1)
+        dense = Dense(1, RNG.standard_normal((7, wanted.shape[1])), RNG.standard_normal(7))
+        merged = taken(forms.apply(flat_form(("N", 2, 5, 4), line, step), dense))
+        assert isinstance(merged.core, Conv)
+        assert merged.core.border is None
+        assert merged.core.kernel == (5, 4)
+        np.testing.assert_allclose(value_of(merged, x), evaluate(dense, wanted), rtol=1e-9, atol=1e-9)
+
+
 def test_dense_after_flattened_mean_stays_behind_the_mean() -> None:
     form = taken(forms.mean(forms.source_form(("N", 6, "H", "W")), (2, 3), True))
     form = taken(forms.reshape(form, ["N", -1]))
