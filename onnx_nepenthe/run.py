@@ -15,6 +15,7 @@ from onnx_nepenthe.graph.kinds import AnyModel, from_ir, to_ir
 from onnx_nepenthe.graph.save import check_target, copy, save
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import view_from_model
+from onnx_nepenthe.measure import Measurement
 from onnx_nepenthe.options import LatencyMode, Options, Progress
 from onnx_nepenthe.outcome import Inspection, Outcome
 from onnx_nepenthe.report.words import closing_line
@@ -52,6 +53,12 @@ class Arguments(TypedDict, total=False):
     verify_limit: int | None
     skip: Iterable[str]
     freeze_initializers: bool
+    measurement: Measurement | None
+    against: Measurement | None
+    scan: bool | None
+    line_sums: bool
+    by_class: bool
+    max_flip_rate: float | None
     cache: PathLike | None
     progress: Progress
 
@@ -175,6 +182,12 @@ def options_record(options: Options) -> dict[str, Any]:
         "verify_limit": options.verify_limit,
         "skip": sorted(options.skip),
         "freeze_initializers": options.freeze_initializers,
+        "measurement": options.measurement is not None,
+        "against": options.against is not None,
+        "scan": options.scan,
+        "line_sums": options.line_sums,
+        "by_class": options.by_class,
+        "max_flip_rate": options.max_flip_rate,
         "source": {name: getattr(source, name) for name in source.__dataclass_fields__ if name not in _REPEATED},
     }
 

@@ -9,6 +9,7 @@ import click
 
 from onnx_nepenthe import run
 from onnx_nepenthe.cli.app import Command
+from onnx_nepenthe.cli.measuring import collapsing, with_measurements
 from onnx_nepenthe.cli.output import Output, check_paths, write_text
 from onnx_nepenthe.cli.parameters import COUNT, FILE, common, data, model, options_from, user_cache
 from onnx_nepenthe.report.html import page_from
@@ -20,6 +21,7 @@ from onnx_nepenthe.report.terminal import print_outcome
 @click.argument("path", metavar="MODEL", type=FILE)
 @click.option("-o", "--output", "out", metavar="OUT", type=FILE, help="Result; default MODEL.collapsed.onnx.")
 @data
+@collapsing
 @model
 @click.option(
     "--latency",
@@ -61,7 +63,7 @@ def collapse(
     output = Output(given["json_path"], is_quiet=given["quiet"], verbosity=given["verbose"])
     given["cache"] = None if no_cache else cache or user_cache()
     with output.working() as bars:
-        written, outcome = run.collapse(path, target, options_from(given, bars))
+        written, outcome = run.collapse(path, target, with_measurements(options_from(given, bars), given))
     record = record_of_outcome(outcome, output=written, command=ctx.obj or "")
     if report is not None:
         write_text(report, page_from(record))

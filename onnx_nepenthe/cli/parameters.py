@@ -75,6 +75,7 @@ data = together(
     click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Images: default seen from the model."),
     click.option("--colour", type=click.Choice(["rgb", "bgr"]), default="rgb", help="Images: order of the channels."),
     click.option("--resize", type=click.Choice(["crop", "stretch", "exact"]), default="crop", help="Images: how."),
+    click.option("--workers", type=click.IntRange(min=0), default=0, help="Threads that read data ahead; 0: none."),
     click.option("--whole-feeds", is_flag=True, help="Every record is one complete feed: axis 0 is not the samples."),
 )
 input_range = click.option(
@@ -130,9 +131,9 @@ def options_from(given: Mapping[str, Any], progress: Progress) -> Options:
 
 _PLAIN = (
     *("data", "proved_only", "prove_budget_s", "latency", "batch", "latency_batch", "seed"),
-    *("limit", "verify_limit", "freeze_initializers", "cache"),
+    *("limit", "verify_limit", "freeze_initializers", "cache", "scan", "line_sums", "by_class", "max_flip_rate"),
 )
-_SOURCE = ("image_size", "mean", "std", "scale", "layout", "colour", "resize", "whole_feeds")
+_SOURCE = ("image_size", "mean", "std", "scale", "layout", "colour", "resize", "whole_feeds", "workers")
 
 
 def user_cache() -> Path | None:

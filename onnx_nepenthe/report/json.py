@@ -15,6 +15,7 @@ from onnx_nepenthe import __version__
 from onnx_nepenthe.errors import NepentheError
 from onnx_nepenthe.evidence import Evidence, Observed, Proved
 from onnx_nepenthe.latency import Comparison
+from onnx_nepenthe.measure import to_json
 from onnx_nepenthe.outcome import Inspection, Outcome, Side
 from onnx_nepenthe.report.facts import RectifierFacts, all_refusals, facts_of
 from onnx_nepenthe.verify import Verdict
@@ -24,6 +25,7 @@ _VERDICT_KEYS = (
     *("passed", "max_abs_error", "mean_abs_error", "max_rel_error", "tolerance", "samples", "agreement"),
     *("top1_before", "top1_after", "disjoint", "source", "engine", "reason", "failing_output", "failing_sample"),
 )
+_BOUNDS = ("samples", "bound_by_samples", "layer_bound", "layer_bound_by_samples")
 
 
 def text_from(record: Mapping[str, Any]) -> str:
@@ -98,6 +100,7 @@ def record_of_inspection(
         **_findings(inspection),
         "refusals": [asdict(refusal) for refusal in all_refusals(inspection)],
         **_tail(inspection, options or {}),
+        "measurement": None if inspection.measurement is None else to_json(inspection.measurement),
     }
 
 
@@ -208,7 +211,8 @@ def evidence_record(evidence: Evidence | None) -> dict[str, Any] | None:
         case Proved(how=how):
             return {"kind": "proved", "how": how}
         case Observed(n=n, bound=bound):
-            return {"kind": "observed", "n": n, "bound": bound}
+            more = {name: getattr(evidence, name) for name in _BOUNDS}
+            return {"kind": "observed", "n": n, "bound": bound, **more}
     return {"kind": "fitted", "residual": evidence.residual}
 
 
@@ -216,6 +220,8 @@ def _tail(inspection: Inspection, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "samples": inspection.samples,
         "notes": inspection.notes,
+        "drifts": [asdict(drift) | {"message": str(drift)} for drift in inspection.drifts],
+        "measurement": None,
         "options": options,
         "environment": environment_record(inspection.environment),
     }

@@ -14,7 +14,7 @@ from onnx_nepenthe.evidence import Observed
 from onnx_nepenthe.outcome import Inspection, Outcome, Side
 from onnx_nepenthe.report.facts import REGIMES, RectifierFacts, all_refusals, evidence_words, facts_of, grouped
 from onnx_nepenthe.report.text import clean, integer, milliseconds, percent, plural, sentence, shorten, size, template
-from onnx_nepenthe.report.words import latency_words, verdict_words
+from onnx_nepenthe.report.words import by_samples_words, latency_words, verdict_words
 from onnx_nepenthe.rewrite import Rewrite
 from onnx_nepenthe.verify import Verdict
 
@@ -30,6 +30,8 @@ def print_inspection(console: Console, inspection: Inspection, *, everything: bo
     """The report of `inspect`, without its last line."""
     _print_start(console, inspection)
     _print_rectifiers(console, inspection, everything=everything)
+    for drift in inspection.drifts:
+        console.print(Text(f"no longer holds: {clean(str(drift))}"))
     _print_refusals(console, inspection, None, everything=everything)
     print_table(console, "Size", _sizes(inspection.side, None))
 
@@ -107,10 +109,12 @@ def _print_rectifiers(console: Console, inspection: Inspection, *, everything: b
     else:
         explained = " (shares of observations in %, entropy in bits)" if inspection.samples else ""
         print_table(console, f"Rectifiers{explained}", _rectifiers(facts, console.width))
-    observed = [f.evidence.bound for f in facts if isinstance(f.evidence, Observed)]
+    observed = [f.evidence for f in facts if isinstance(f.evidence, Observed)]
     if observed:
-        bound = f"flips at most {100 * max(observed):.2g} % of the time (95 %)"
+        bound = f"flips at most {100 * max(e.bound for e in observed):.2g} % of the time (95 %)"
         console.print(Text(f"seen n times: no proof; a channel seen that often {bound}"))
+    if observed and all(e.samples for e in observed):
+        console.print(Text(by_samples_words(observed)))
 
 
 def _rectifiers(facts: Sequence[RectifierFacts], width: int) -> Table:

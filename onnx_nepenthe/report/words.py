@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+from onnx_nepenthe.evidence import Observed, observations_for
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.outcome import Inspection, Outcome
 from onnx_nepenthe.report.facts import all_refusals, facts_of
 from onnx_nepenthe.report.text import clean, milliseconds, plural, threads
 from onnx_nepenthe.verify import Verdict
+
+BOUND_TO_HAVE = 1e-3
+"""A flip rate to compare what there is with."""
 
 
 def closing_line(outcome: Outcome, name: str, output: Path | None) -> str:
@@ -89,9 +94,23 @@ def inspection_line(inspection: Inspection) -> str:
     lines = sum(f.status != "stays" for f in facts)
     if not facts:
         return clean(f"{inspection.name} has no rectifier; collapse still composes linear operators")
+    if inspection.drifts:
+        broken = plural(len(inspection.drifts), "decision")
+        return clean(f"{broken} on {inspection.name} no longer hold; collapse the original model again on these data")
     found = f"{lines} of {plural(len(facts), 'rectifier')} in {inspection.name} can be a line"
     step = next_step(inspection) if lines < len(facts) else ""
     return clean(f"{found}; `onnx-nepenthe collapse` removes what can go" if lines else f"{found}{_then(step)}")
+
+
+def by_samples_words(observed: Sequence[Observed]) -> str:
+    """The bounds that hold however much the positions of one sample have in common."""
+    one = max(evidence.bound_by_samples for evidence in observed)
+    layer = max(evidence.layer_bound_by_samples for evidence in observed)
+    return (
+        f"by samples, of which positions are no independent part: at most {100 * one:.2g} % per channel, "
+        f"{100 * layer:.2g} % for all channels of a rectifier together (95 %); "
+        f"{observations_for(BOUND_TO_HAVE):,} samples would give {100 * BOUND_TO_HAVE:.2g} % per channel"
+    )
 
 
 def next_step(inspection: Inspection, outcome: Outcome | None = None) -> str:

@@ -60,7 +60,12 @@ def test_an_outcome_has_every_promised_key() -> None:
 
 def test_decisions_carry_their_evidence() -> None:
     first, second = strict(record_of_outcome(outcomes.outcome()))["decisions"]
-    assert first["evidence"] == {"kind": "observed", "n": 300, "bound": 0.01}
+    assert {name: first["evidence"][name] for name in ("kind", "n", "bound")} == {
+        "kind": "observed",
+        "n": 300,
+        "bound": 0.01,
+    }
+    assert {"samples", "bound_by_samples", "layer_bound", "layer_bound_by_samples"} <= set(first["evidence"])
     assert first["pieces"] == {"OFF": 1, "ON": 3}
     assert (first["removed"], first["observed_channels"], first["proved_channels"]) == (True, 4, 0)
     assert second["evidence"] == {"kind": "proved", "how": "z in [0, inf)"}
