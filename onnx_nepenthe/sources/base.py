@@ -15,6 +15,7 @@ import numpy.typing as npt
 from onnx_nepenthe.errors import UnreadableError, UsageError
 from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.registry import Registry
+from onnx_nepenthe.sources.ahead import mapped_ahead
 from onnx_nepenthe.sources.options import SourceOptions, check_limit
 from onnx_nepenthe.sources.split import Part, check_part, part_size, split, thin
 
@@ -88,7 +89,7 @@ class Source(ABC):
         """The samples of `part` in order, `batch` at a time.
 
         Fewer come in the last batch, where the shape of a sample changes, and for whole feeds (one each).
-        The parts, and which samples a limit takes, depend on the seed alone, not on `batch`.
+        The parts, and which samples a limit takes, depend on the seed alone, not on `batch`; workers change nothing.
 
         Args:
             batch: samples in a batch.
@@ -103,7 +104,7 @@ class Source(ABC):
             raise UsageError(f"the batch size must be at least 1, not {batch}")
         check_part(part)
         check_limit(limit)
-        return map(_read, _grouped(self._chosen(part, limit), batch))
+        return mapped_ahead(_read, _grouped(self._chosen(part, limit), batch), self._options.workers)
 
     def _chosen(self, part: Part, limit: int | None) -> Iterator[_Sample]:
         count, seed = self.count(), self._options.seed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from onnx_nepenthe.errors import NepentheError, UnreadableError, UnsupportedError
 from onnx_nepenthe.opview import Tensor
+from onnx_nepenthe.sources.ahead import Quiet
 from onnx_nepenthe.sources.base import SOURCES, Batch, Entry, Indices, Piece, Source
 from onnx_nepenthe.sources.options import SourceOptions
 from onnx_nepenthe.sources.pixels import Size, pixels_from_ports
@@ -28,6 +28,7 @@ LOG = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LARGEST_PIXELS = 89_478_485
 """Pillow's own limit (a quarter GiB of RGB); larger images are taken for decompression bombs."""
+QUIET = Quiet()
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 _DEEP_MODES = ("I", "F")
 """More than 8 bits a channel, which `convert` would clip ("I;16" and its kin begin alike)."""
@@ -108,11 +109,9 @@ def _opened(path: Path) -> Iterator[Image]:
     from PIL import Image  # noqa: PLC0415
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                _check(image, path)
-                yield image
+        with QUIET, Image.open(path) as image:
+            _check(image, path)
+            yield image
     except NepentheError:
         raise
     except Image.DecompressionBombError as error:

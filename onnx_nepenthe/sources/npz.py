@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 import numpy as np
@@ -78,10 +79,12 @@ class Archive(Source):
     def pieces(self) -> Iterator[Piece]:
         """One: everything; the arrays are read with its first samples and kept for this pass."""
         loaded: list[Piece] = []
+        loading = Lock()
 
         def read(at: Indices) -> Batch:
-            if not loaded:
-                loaded.append(self._load())
+            with loading:
+                if not loaded:
+                    loaded.append(self._load())
             return loaded[0].read(at)
 
         yield Piece(self._total, read)

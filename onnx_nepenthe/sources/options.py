@@ -25,6 +25,7 @@ class SourceOptions:
         resize: "crop" scales the shorter side and cuts the centre, "stretch" ignores the aspect,
             "exact" refuses images of another size.
         crop_fraction: share of the scaled image that "crop" keeps per side (224/256 on ImageNet by custom).
+        workers: threads that read batches ahead of the model; 0 reads each when it is needed.
         whole_feeds: every record of a stream is one complete feed, because axis 0 is not the samples.
     """
 
@@ -39,9 +40,12 @@ class SourceOptions:
     resize: Literal["crop", "stretch", "exact"] = "crop"
     crop_fraction: float = 1.0
     whole_feeds: bool = False
+    workers: int = 0
 
     def __post_init__(self) -> None:
         check_limit(self.limit)
+        if self.workers < 0:
+            raise UsageError(f"the number of workers cannot be negative: {self.workers}")
         if self.image_size is not None and min(self.image_size) < 1:
             raise UsageError(f"the image size must be positive, not {self.image_size[0]}x{self.image_size[1]}")
         if self.std is not None and 0 in self.std:
