@@ -23,14 +23,18 @@ from onnx_nepenthe.affine.maps import FloatArray
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView
 from onnx_nepenthe.proving.bounds import Bounds, interval
-from onnx_nepenthe.proving.crown_lines import is_piecewise_linear, undecided
-from onnx_nepenthe.proving.crown_nodes import LARGEST_VALUE, OWN_ERROR, Affine, Box, Node, affine_node, kink_node
+from onnx_nepenthe.proving.crown_lines import Lines, is_piecewise_linear, undecided
+from onnx_nepenthe.proving.crown_nodes import LARGEST_VALUE, OWN_ERROR, Affine, Box, Kink, affine_node, kink_node
+from onnx_nepenthe.proving.crown_pool import Pool, pool_node
 
 LOG = logging.getLogger(__name__)
 CLOSEST = (0.5, 0.0, 1.0)
 """Where lines are closest to the rectifier, one bound each: CROWN's rule, then the slopes at both ends."""
-NUMBERS_AT_ONCE = 2**20
-"""In the coefficients of the rows that are pulled back together."""
+NUMBERS_AT_ONCE = 2**17
+"""In the coefficients of the rows that are pulled back together; they should fit a cache."""
+NEARLY = 0.25
+"""Share of its interval by which a number may pass a knot and still be worth a second choice of lines."""
+_Node = Affine | Kink | Pool
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +85,9 @@ class _Relaxation:
     bends: Mapping[str, Bend]
     deadline: float
     boxes: dict[str, Box] = field(default_factory=dict)
-    nodes: dict[str, Node] = field(default_factory=dict)
+    nodes: dict[str, _Node] = field(default_factory=dict)
     found: dict[str, Bounds] = field(default_factory=dict)
+    lines: dict[tuple[str, float], Lines] = field(default_factory=dict)
 
     def add(self, op: OpView) -> None:
         for operand in op.inputs:
@@ -106,12 +111,12 @@ class _Relaxation:
 
     def _add_output(self, op: OpView, index: int, name: str) -> None:
         dtype, bend = self.view.tensors[name].dtype, self.bends.get(name)
-        made: tuple[Node, Box] | None
+        made: tuple[_Node, Box] | None
         if bend is not None and self._is_readable(bend):
             box = self._refined(bend)
             made = kink_node(name, bend.operand, bend.activation, box, dtype)
         else:
-            made = affine_node(op, index, dtype, self.boxes)
+            made = affine_node(op, index, dtype, self.boxes) or (pool_node(op, self.boxes) if index == 0 else None)
         if made is None or not self._agrees(name, made[1]):
             return
         self.nodes[name] = made[0]
@@ -144,7 +149,11 @@ class _Relaxation:
     def _tightened(self, name: str, activation: Activation, box: Box) -> Box:
         low, high = box.low.copy(), box.high.copy()
         for closest in CLOSEST:
-            rows = np.flatnonzero(undecided(activation, low, high))
+            wanted = undecided(activation, low, high)
+            if closest != CLOSEST[0]:
+                slack = NEARLY * (high - low)
+                wanted &= ~undecided(activation, low + slack, high - slack)
+            rows = np.flatnonzero(wanted)
             widest = max(self.boxes[node].low.size for node in self.nodes)
             step = max(1, NUMBERS_AT_ONCE // (2 * widest))
             for start in range(0, rows.size, step):
@@ -175,8 +184,7 @@ class _Relaxation:
             a = forms.pop(name, None)
             if a is None:
                 continue
-            node = self.nodes[name]
-            parts, constant = _pulled(node, a, closest)
+            parts, constant = self._pulled(self.nodes[name], a, closest)
             least += constant
             for operand, part in parts:
                 forms[operand] = forms[operand] + part if operand in forms else part
@@ -186,20 +194,26 @@ class _Relaxation:
             least += _dot(a, middle) - _dot(np.abs(a), radius + OWN_ERROR * box.largest)
         return least
 
-
-def _pulled(node: Node, a: FloatArray, closest: float) -> tuple[list[tuple[str, FloatArray]], FloatArray]:
-    """Coefficients on the operands, and the constant that is left, less what rounding may take."""
-    lost = _dot(np.abs(a), node.error)
-    if isinstance(node, Affine):
-        return [(term.operand, term.back(a)) for term in node.terms], _dot(a, node.offset) - lost
-    lines = node.lines(closest)
-    plus, minus = np.maximum(a, 0), np.minimum(a, 0)
-    constant = _dot(plus, lines.b_low) + _dot(minus, lines.b_high) - lost
-    return [(node.operand, plus * lines.a_low + minus * lines.a_high)], constant
+    def _pulled(self, node: _Node, a: FloatArray, closest: float) -> tuple[list[tuple[str, FloatArray]], FloatArray]:
+        """Coefficients on the operands, and the constant that is left, less what rounding may take."""
+        lost = _dot(np.abs(a), node.error)
+        if isinstance(node, Affine):
+            return [(term.operand, term.back(a)) for term in node.terms], _dot(a, node.offset) - lost
+        if isinstance(node, Pool):
+            part, rest = node.pulled(a)
+            return [(node.operand, part)], _dot(rest, node.most) - lost
+        key = (node.output, closest)
+        if key not in self.lines:
+            self.lines[key] = node.lines(closest)
+        lines = self.lines[key]
+        plus, minus = np.maximum(a, 0), np.minimum(a, 0)
+        constant = _dot(plus, lines.b_low) + _dot(minus, lines.b_high) - lost
+        return [(node.operand, plus * lines.a_low + minus * lines.a_high)], constant
 
 
 def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
-    return np.asarray(a.reshape(a.shape[0], -1) @ b.reshape(-1))
+    # Not a BLAS product: on a busy machine its threads cost more than these few passes over memory.
+    return np.einsum("ij,j->i", a.reshape(a.shape[0], -1), b.reshape(-1)) if b.any() else np.zeros(a.shape[0])
 
 
 def _box(bounds: Bounds, sizes: tuple[int, ...]) -> Box:

@@ -115,9 +115,6 @@ class Kink:
         return lines(self.activation, self.box.low, self.box.high, closest)
 
 
-Node = Affine | Kink
-
-
 def terms_from(op: OpView, index: int, boxes: Mapping[str, Box]) -> tuple[Term, ...] | None:
     """Output `index` of an affine operator as a sum; None when it is none or mixes samples.
 

@@ -163,7 +163,7 @@ def _grouped(m: Conv) -> FloatArray:
     return m.weight.reshape(m.groups, -1, m.weight.shape[1], prod(m.kernel))
 
 
-def _windows(m: Conv, sizes: Sizes) -> list[tuple[slice, ...]]:
+def windows(m: Conv, sizes: Sizes) -> list[tuple[slice, ...]]:
     """Per tap the padded positions it meets, when the results have these sizes."""
     return [
         tuple(
@@ -179,7 +179,7 @@ def _convolved(m: Conv, x: FloatArray) -> FloatArray:
     sizes = tuple((n - 1 + tail) // s + 1 for n, tail, s in zip(x.shape[2:], m.tails, m.strides, strict=True))
     weight = _grouped(m)
     y = np.zeros((x.shape[0], m.groups, weight.shape[1], prod(sizes)))
-    for tap, window in enumerate(_windows(m, sizes)):
+    for tap, window in enumerate(windows(m, sizes)):
         y += weight[..., tap] @ padded[behind(window)].reshape(x.shape[0], m.groups, weight.shape[2], -1)
     return y.reshape(x.shape[0], -1, *sizes) + m.bias.reshape(-1, *(1,) * m.spatial)
 
@@ -189,7 +189,7 @@ def _convolved_back(m: Conv, a: FloatArray, before: Sizes) -> FloatArray:
     grouped = a.reshape(rows, m.groups, weight.shape[1], -1)
     pads = list(zip(m.pads_begin, m.pads_end, strict=True))
     found = np.zeros((rows, before[0], *(n + b + e for n, (b, e) in zip(before[1:], pads, strict=True))))
-    for tap, window in enumerate(_windows(m, sizes)):
+    for tap, window in enumerate(windows(m, sizes)):
         kernel = weight[..., tap].swapaxes(1, 2)
         # One number per group: matmul would call a tiny product for every row and group.
         part = kernel * grouped if kernel.shape[1:] == (1, 1) else kernel @ grouped
