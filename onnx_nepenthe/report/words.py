@@ -114,16 +114,8 @@ def by_samples_words(observed: Sequence[Observed]) -> str:
 
 
 def next_step(inspection: Inspection, outcome: Outcome | None = None) -> str:
-    """What the user could do to get more out of it; "" when nothing is known to help."""
-    refusals = all_refusals(inspection, outcome)
-    if not inspection.samples:
-        data = next((r.lift for r in refusals if "--data" in r.lift), "")
-        if data:
-            return data
-    slower = next((r.lift for r in refusals if r.stage == "latency" and r.lift), "")
-    if slower:
-        return slower
-    lifts = Counter(refusal.lift for refusal in refusals if refusal.lift)
+    """What would lift the most refusals; "" when nothing is known to help."""
+    lifts = Counter(refusal.lift for refusal in all_refusals(inspection, outcome) if refusal.lift)
     return lifts.most_common(1)[0][0] if lifts else ""
 
 

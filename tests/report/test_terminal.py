@@ -122,7 +122,7 @@ def test_the_closing_line_says_what_was_written_or_what_to_try() -> None:
         "out.onnx written: rectifiers 5 → 4, weighted depth 6 → 5, nodes 20 → 17, 1.50x faster, verified on 60 samples"
     )
     nothing = closing_line(outcomes.outcome(collapsed=False), "m.onnx", Path("out.onnx"))
-    assert nothing == "nothing could be collapsed; out.onnx is a copy of m.onnx. Next: --latency off takes it"
+    assert nothing == "nothing could be collapsed; out.onnx is a copy of m.onnx. Next: prune"
     assert "the model that came in" in closing_line(outcomes.outcome(collapsed=False), "m", None)
 
 
@@ -132,6 +132,13 @@ def without_data(lift: str) -> Inspection:
     refusal = dataclasses.replace(undecided.found.refusal, reason="no proof without data", lift=lift)
     row = dataclasses.replace(undecided, counts=None, found=dataclasses.replace(undecided.found, refusal=refusal))
     return dataclasses.replace(found, rows=(row,), refusals=(), samples=0)
+
+
+def test_the_next_step_is_what_lifts_most() -> None:
+    found = outcomes.outcome(collapsed=False)
+    assert next_step(found.inspection, found) == "prune"
+    slower = dataclasses.replace(found, refusals=found.refusals * 3)
+    assert next_step(found.inspection, slower) == "--latency off takes it"
 
 
 def test_the_next_step_is_data_when_there_were_none() -> None:
