@@ -66,7 +66,10 @@ def timing_feeds(findings: Findings, options: Options) -> Feeds | None:
 
 
 def verification_batches(findings: Findings, options: Options) -> tuple[Iterator[Batch], str, bool]:
-    """(batches, where they come from, whether calibration never saw them)."""
+    """(batches, where they come from, whether calibration never saw them).
+
+    What a recorded measurement saw is not known.
+    """
     source = findings.source
     if source is None:
         return random_batches(findings, options, RANDOM_BATCHES), "seeded random input", True
@@ -75,7 +78,7 @@ def verification_batches(findings: Findings, options: Options) -> tuple[Iterator
     pieces = source.batches(size, "verification", options.verify_limit)
     first = next(pieces, None)
     if first is not None:
-        return (_filled(batch, fixed) for batch in chain([first], pieces)), source.name, True
+        return (_filled(batch, fixed) for batch in chain([first], pieces)), source.name, options.measurement is None
     again = source.batches(size, "calibration", options.verify_limit)
     return (_filled(batch, fixed) for batch in again), f"{source.name} (the calibration samples)", False
 

@@ -19,19 +19,9 @@ import numpy.typing as npt
 from onnx_nepenthe.errors import NepentheError, UnreadableError, UnsupportedError, UsageError
 from onnx_nepenthe.graph import serial
 from onnx_nepenthe.opview import Shape, Tensor
+from onnx_nepenthe.providers import device_of, full_name, short_name, with_fallback
 
 Array = npt.NDArray[Any]
-_PROVIDERS = {
-    "cpu": ("CPUExecutionProvider", "onnxruntime"),
-    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
-    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
-    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
-    "dml": ("DmlExecutionProvider", "onnxruntime-directml"),
-    "coreml": ("CoreMLExecutionProvider", "onnxruntime on macOS"),
-    "migraphx": ("MIGraphXExecutionProvider", "onnxruntime-migraphx"),
-    "qnn": ("QNNExecutionProvider", "onnxruntime-qnn"),
-}
-_SHORT = {full: short for short, (full, _) in _PROVIDERS.items()}
 _FATAL_ONLY = 4
 _UNREADABLE = ("NoSuchFile", "InvalidProtobuf")
 
@@ -49,6 +39,18 @@ class SessionConfig:
     provider: str = "cpu"
     threads: int = 0
     optimise: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A result on its device, or an array."""
+
+    value: Any
+
+    def read(self) -> Array:
+        """The result as an array, copied from its device if it has one."""
+        array: Array = self.value if isinstance(self.value, np.ndarray) else self.value.numpy()
+        return array
 
 
 class Session:
@@ -87,6 +89,21 @@ class Session:
             raise UnsupportedError(f"{self._name} cannot be run on this input: {_one_line(error)}") from error
         return results
 
+    def run_bound(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Held]:
+        """The named outputs, left where they were made until they are read; arguments and errors as in `run`."""
+        if any(array.dtype.name in _UNBOUND for array in feeds.values()):
+            return [Held(result) for result in self.run(feeds, outputs)]
+        try:
+            binding = self._native.io_binding()
+            for name, array in feeds.items():
+                binding.bind_cpu_input(name, np.ascontiguousarray(array))
+            for name in outputs:
+                binding.bind_output(name, device_of(self.provider))
+            self._native.run_with_iobinding(binding)
+            return [Held(value) for value in binding.get_outputs()]
+        except Exception as error:
+            raise UnsupportedError(f"{self._name} cannot be run on this input: {_one_line(error)}") from error
+
     def _run_bfloat16(self, feeds: Mapping[str, Array], names: list[str]) -> list[Array]:
         """Numpy has no bfloat16 of its own; onnxruntime takes the bits with the type beside them."""
         make = _runtime().OrtValue
@@ -100,7 +117,7 @@ class Session:
         return [value.numpy() for value in self._native.run_with_ort_values(names, values)]
 
 
-_ONNX_BFLOAT16 = 16
+_ONNX_BFLOAT16, _UNBOUND = 16, ("bfloat16", "object")
 
 
 def open_session(model: serial.Model | str | Path, config: SessionConfig = SessionConfig()) -> Session:
@@ -117,10 +134,10 @@ def open_session(model: serial.Model | str | Path, config: SessionConfig = Sessi
         UnsupportedError: onnxruntime cannot run this model; its cause is in the message.
     """
     runtime = _runtime()
-    provider = _resolve(config.provider, runtime.get_available_providers())
+    provider = full_name(config.provider, runtime.get_available_providers())
     name = model.graph.name or "the model" if isinstance(model, serial.Model) else str(model)
     try:
-        native = _load(runtime, model, _options(runtime, config), _provider_list(provider))
+        native = _load(runtime, model, _options(runtime, config), with_fallback(provider))
     except Exception as error:
         kind = UnreadableError if type(error).__name__ in _UNREADABLE else UnsupportedError
         raise kind(f"onnxruntime {runtime.__version__} cannot run {name}: {_one_line(error)}") from error
@@ -128,14 +145,14 @@ def open_session(model: serial.Model | str | Path, config: SessionConfig = Sessi
     if used != provider:
         raise UsageError(
             f"provider {config.provider} is installed but cannot start on this machine (no device or driver library); "
-            f"use --provider {_SHORT.get(used, used)}"
+            f"use --provider {short_name(used)}"
         )
     source = model if isinstance(model, serial.Model) else Path(model)
     return Session(
         native,
         tuple(_tensor(value, source) for value in native.get_inputs()),
         tuple(_tensor(value, source) for value in native.get_outputs()),
-        _SHORT.get(used, used),
+        short_name(used),
         name,
     )
 
@@ -151,7 +168,7 @@ def environment(config: SessionConfig = SessionConfig()) -> dict[str, str | int]
         "onnx": importlib.metadata.version("onnx"),
         "onnx_ir": importlib.metadata.version("onnx_ir"),
         "onnxruntime": str(runtime.__version__),
-        "providers": ", ".join(_SHORT.get(full, full) for full in runtime.get_available_providers()),
+        "providers": ", ".join(short_name(full) for full in runtime.get_available_providers()),
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -181,23 +198,6 @@ _INSTALL = (
     "onnxruntime is not installed: `pip install onnx-nepenthe[cpu]`, or `pip install onnx-nepenthe[gpu]` "
     "for NVIDIA GPUs (one of the two, not both)"
 )
-
-
-def _resolve(provider: str, available: Sequence[str]) -> str:
-    """onnxruntime's name of `provider`."""
-    by_case = {full.lower(): full for full in (*_SHORT, *available)}
-    full = _PROVIDERS.get(provider.lower(), (by_case.get(provider.lower(), ""),))[0]
-    if full in available:
-        return full
-    installed = ", ".join(_SHORT.get(name, name) for name in available)
-    if not full:
-        raise UsageError(f"provider {provider} is unknown; installed: {installed}; known: {', '.join(_PROVIDERS)}")
-    hint = f"`pip install {_PROVIDERS[_SHORT[full]][1]}` brings it"
-    raise UsageError(f"provider {provider} is not installed (installed: {installed}); {hint}")
-
-
-def _provider_list(provider: str) -> list[str]:
-    return [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
 
 
 def _options(runtime: Any, config: SessionConfig) -> Any:

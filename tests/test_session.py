@@ -78,6 +78,31 @@ def test_takes_bfloat16() -> None:
     np.testing.assert_array_equal(opened.run({"x": X.astype(ml_dtypes.bfloat16)})[0], X)
 
 
+@pytest.mark.parametrize("dtype", ["float", "double", "bfloat16", "string"])
+def test_results_that_stay_where_they_were_made_are_the_same(dtype: str) -> None:
+    nodes, number, given = {
+        "float": (RELU, TensorProto.FLOAT, X),
+        "double": (RELU, TensorProto.DOUBLE, X.astype(np.float64).T.copy().T),
+        "bfloat16": (
+            [helper.make_node("Cast", ["x"], ["y"], to=1)],
+            TensorProto.BFLOAT16,
+            X.astype(ml_dtypes.bfloat16),
+        ),
+        "string": ([helper.make_node("Cast", ["x"], ["y"], to=1)], TensorProto.STRING, X.astype(str).astype(object)),
+    }[dtype]
+    out = number if dtype in ("float", "double") else TensorProto.FLOAT
+    opened = open_session(make(nodes, number, out=out))
+    (held,) = opened.run_bound({"x": given}, ["y"])
+    np.testing.assert_array_equal(held.read(), opened.run({"x": given})[0])
+
+
+def test_feeds_that_do_not_fit_are_refused_in_one_line_when_bound_too() -> None:
+    opened = open_session(make(RELU))
+    for feeds in ({"z": X}, {"x": X[0]}, {"x": X.astype(np.int64)}):
+        with pytest.raises(UnsupportedError, match=r"net cannot be run on this input: [^\n]+$"):
+            opened.run_bound(feeds, ["y"])
+
+
 def add_model(tmp_path: Path) -> ir.Model:
     """A model whose weight lies in a file of its own."""
     weight = onnx.numpy_helper.from_array(np.full((1, 3), 5, np.float32), "w")

@@ -137,7 +137,8 @@ class Runner:
         """Run until no target asks for another way of counting; each does so twice at most."""
         while True:
             names = [name for taps in self._taps for name in taps.names]
-            results = dict(zip(names, self._session.run(feeds, names), strict=True))
+            held = self._session.run_bound(feeds, names)
+            results = {name: value.read() for name, value in zip(names, held, strict=True)}
             runs = [Run(taps, results, batch.size if padded else None) for taps in self._taps]
             suspects = {r.taps.target.key for r in runs if not r.taps.careful and needs_care(r.taps, results)}
             on_knots = {r.taps.target.key for r in runs if r.taps.is_ends and self._lies_on_knot(r, padded)}

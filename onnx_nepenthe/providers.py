@@ -1,0 +1,49 @@
+"""Names of onnxruntime's execution providers, the packages that bring them, and where their tensors lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from onnx_nepenthe.errors import UsageError
+
+_PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "tensorrt": ("TensorrtExecutionProvider", "onnxruntime-gpu"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "dml": ("DmlExecutionProvider", "onnxruntime-directml"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime on macOS"),
+    "migraphx": ("MIGraphXExecutionProvider", "onnxruntime-migraphx"),
+    "qnn": ("QNNExecutionProvider", "onnxruntime-qnn"),
+}
+_SHORT = {full: short for short, (full, _) in _PROVIDERS.items()}
+_DEVICES = {"cuda": "cuda", "tensorrt": "cuda", "migraphx": "cuda", "dml": "dml"}
+"""onnxruntime's name of the device; AMD's go by cuda too. All others hold their results in main memory."""
+
+
+def short_name(full: str) -> str:
+    """ "cpu" for "CPUExecutionProvider"; the same name when there is no short one."""
+    return _SHORT.get(full, full)
+
+
+def device_of(short: str) -> str:
+    """Where the provider with this short name leaves its results."""
+    return _DEVICES.get(short, "cpu")
+
+
+def full_name(provider: str, available: Sequence[str]) -> str:
+    """onnxruntime's name of `provider`."""
+    by_case = {full.lower(): full for full in (*_SHORT, *available)}
+    full = _PROVIDERS.get(provider.lower(), (by_case.get(provider.lower(), ""),))[0]
+    if full in available:
+        return full
+    installed = ", ".join(_SHORT.get(name, name) for name in available)
+    if not full:
+        raise UsageError(f"provider {provider} is unknown; installed: {installed}; known: {', '.join(_PROVIDERS)}")
+    hint = f"`pip install {_PROVIDERS[_SHORT[full]][1]}` brings it"
+    raise UsageError(f"provider {provider} is not installed (installed: {installed}); {hint}")
+
+
+def with_fallback(provider: str) -> list[str]:
+    """The providers to start a session with: operators that the first has no kernel for run on the processor."""
+    return [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
