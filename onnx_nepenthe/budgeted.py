@@ -59,9 +59,12 @@ def collapse_within(model: Model, name: str, options: Options, exact: Exact) -> 
     def timed(candidate: Model) -> Comparison:
         return compare_models(model, candidate, feeds or {}, options.config, rng)
 
-    model_ms = timed(model).before_ms
-    priced = price(shop, model_ms)
-    spending = _first(shop, priced, model_ms, options)
+    plain = exact(model, name, free)
+    start = timed(model if plain.model is None else plain.model)
+    if options.target_speedup is not None and start.speedup >= options.target_speedup:
+        return replace(plain, latency=start)
+    priced = price(shop, start.before_ms)
+    spending = _first(shop, priced, start, options)
     for _ in range(TRIES):
         if spending is None:
             break
@@ -80,7 +83,7 @@ def collapse_within(model: Model, name: str, options: Options, exact: Exact) -> 
         if latency.is_slower:
             break
         return _outcome(findings, shop, outcome, result, bill, latency)
-    return _failed(exact(model, name, free), options)
+    return _failed(plain, options)
 
 
 def _check(options: Options) -> None:
@@ -94,9 +97,9 @@ def _check(options: Options) -> None:
         raise UsageError("a budget needs data to spend it on; give --data")
 
 
-def _first(shop: Workshop, priced: Sequence[Priced], model_ms: float, options: Options) -> Spending | None:
+def _first(shop: Workshop, priced: Sequence[Priced], start: Comparison, options: Options) -> Spending | None:
     if options.target_speedup is not None:
-        return spend_for_gain(shop, priced, model_ms * (1 - 1 / options.target_speedup))
+        return spend_for_gain(shop, priced, start.after_ms - start.before_ms / options.target_speedup)
     return spend(shop, priced, options.max_drop or 0.0)
 
 
@@ -162,8 +165,6 @@ def _outcome(
 def _failed(outcome: Outcome, options: Options) -> Outcome:
     """No substitute fits the price: the exact collapse for a drop, an error for a speed-up that was not reached."""
     if options.target_speedup is None:
-        return outcome
-    if outcome.latency is not None and outcome.latency.speedup >= options.target_speedup:
         return outcome
     raise VerificationError(
         f"no model {options.target_speedup:g} times as fast was found on this provider; nothing was written. "

@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, FloatArray, Ints, PerChannel
 
-RIDGE = 1e-5
-"""Ridge relative to the mean of the diagonal of the normal matrix."""
+RIDGES = (1e-6, 1e-4, 1e-2, 1e-1)
+"""Ridges that are tried, relative to the mean of the diagonal of the normal matrix."""
+MANY = 1500
+"""With more unknowns than this one ridge is taken for all."""
 Array = npt.NDArray[Any]
 
 
@@ -27,7 +29,7 @@ class Fitting:
 
     Attributes:
         core: the map.
-        residual: mean squared error over the variance of the target, on the fitting data; 1 - R².
+        residual: mean squared error over the variance of the target, by cross-validation; 1 - R².
     """
 
     core: AffineMap
@@ -45,7 +47,7 @@ class Fitter(Protocol):
 
 
 @dataclass
-class _Normal:
+class _Sums:
     """Normal equations of y ≈ f w, f (rows, features) with a column of ones appended."""
 
     gram: FloatArray
@@ -55,11 +57,20 @@ class _Normal:
     rows: int = 0
 
     @classmethod
-    def of(cls, features: int, outputs: int) -> _Normal:
+    def of(cls, features: int, outputs: int) -> _Sums:
         width = features + 1
         return cls(np.zeros((width, width)), np.zeros((width, outputs)), np.zeros(outputs), np.zeros(outputs))
 
-    def add(self, f: Array, y: Array) -> None:
+    def __add__(self, other: _Sums) -> _Sums:
+        return _Sums(
+            self.gram + other.gram,
+            self.cross + other.cross,
+            self.squares + other.squares,
+            self.total + other.total,
+            self.rows + other.rows,
+        )
+
+    def take(self, f: Array, y: Array) -> None:
         f = np.concatenate([f, np.ones((len(f), 1), f.dtype)], axis=1)
         self.gram += (f.T @ f).astype(np.float64)
         self.cross += (f.T @ y).astype(np.float64)
@@ -67,15 +78,55 @@ class _Normal:
         self.total += y.sum(axis=0, dtype=np.float64)
         self.rows += len(f)
 
-    def solve(self) -> tuple[FloatArray, FloatArray, float]:
-        """Weights (features, outputs), bias (outputs,) and the residual."""
+    def solve(self, ridge: float) -> FloatArray:
         width = len(self.gram)
-        ridge = np.full(width, RIDGE * np.trace(self.gram) / width)
-        ridge[-1] = 0.0
-        weights = np.asarray(np.linalg.lstsq(self.gram + np.diag(ridge), self.cross, rcond=None)[0], np.float64)
+        diagonal = np.full(width, ridge * np.trace(self.gram) / width)
+        diagonal[-1] = 0.0
+        return _solve(self.gram + np.diag(diagonal), self.cross)
+
+    def error(self, weights: FloatArray) -> float:
+        """Sum of squared errors of `weights` on these rows."""
         error = self.squares - 2 * (weights * self.cross).sum(axis=0) + (weights * (self.gram @ weights)).sum(axis=0)
-        spread = self.squares - np.square(self.total) / max(1, self.rows)
-        return weights[:-1], weights[-1], float(max(0.0, error.sum()) / max(spread.sum(), 1e-30))
+        return float(error.clip(0).sum())
+
+    def spread(self) -> float:
+        """Sum of squared distances of the targets from their means."""
+        return float((self.squares - np.square(self.total) / max(1, self.rows)).sum())
+
+
+class _Normal:
+    """Two halves of the samples, so that the ridge and the residual come from samples a fit did not see."""
+
+    def __init__(self, features: int, outputs: int) -> None:
+        self.halves = (_Sums.of(features, outputs), _Sums.of(features, outputs))
+
+    def add(self, f: Array, y: Array, samples: Array) -> None:
+        """Take rows; `samples` (rows,) says which sample each is of."""
+        for half, sums in enumerate(self.halves):
+            chosen = samples % 2 == half
+            if chosen.any():
+                sums.take(f[chosen], y[chosen])
+
+    def solve(self) -> tuple[FloatArray, FloatArray, float]:
+        """Weights (features, outputs), bias (outputs,) and the residual by two-fold cross-validation."""
+        first, second = self.halves
+        both = first + second
+        ridges = RIDGES if len(both.gram) <= MANY else RIDGES[1:2]
+        if not (first.rows and second.rows):
+            weights = both.solve(RIDGES[0])
+            return weights[:-1], weights[-1], both.error(weights) / max(both.spread(), 1e-30)
+        errors = [second.error(first.solve(r)) + first.error(second.solve(r)) for r in ridges]
+        best = int(np.argmin(errors))
+        weights = both.solve(ridges[best])
+        return weights[:-1], weights[-1], errors[best] / max(both.spread(), 1e-30)
+
+
+def _solve(gram: FloatArray, cross: FloatArray) -> FloatArray:
+    """The solution of the normal equations; of least length where the ridge does not make them regular."""
+    try:
+        return np.asarray(np.linalg.solve(gram, cross), np.float64)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.lstsq(gram, cross, rcond=None)[0], np.float64)
 
 
 @dataclass
@@ -99,7 +150,7 @@ class ConvFitter:
     _normal: _Normal = field(init=False)
 
     def __post_init__(self) -> None:
-        self._normal = _Normal.of(self.inputs * prod(self.kernel), self.outputs)
+        self._normal = _Normal(self.inputs * prod(self.kernel), self.outputs)
 
     def add(self, x: Array, y: Array) -> None:
         """Take one batch: x (n, in, *space), y (n, out, *smaller space)."""
@@ -109,7 +160,7 @@ class ConvFitter:
         at = np.unravel_index(chosen, (y.shape[0], *y.shape[2:]))
         index: Any = (at[0], slice(None), *at[1:])
         features = patches[index].reshape(len(chosen), -1)
-        self._normal.add(np.ascontiguousarray(features, dtype=np.float32), y[index].astype(np.float32))
+        self._normal.add(np.ascontiguousarray(features, dtype=np.float32), y[index].astype(np.float32), at[0])
 
     def solve(self) -> Fitting:
         """The convolution, with zero padding at the edge as in training."""
@@ -142,13 +193,14 @@ class DenseFitter:
     _normal: _Normal = field(init=False)
 
     def __post_init__(self) -> None:
-        self._normal = _Normal.of(self.inputs, self.outputs)
+        self._normal = _Normal(self.inputs, self.outputs)
 
     def add(self, x: Array, y: Array) -> None:
         """Take one batch: x (…, in), y (…, out)."""
+        samples = np.repeat(np.arange(len(x)), prod(x.shape[1:-1]))
         x, y = x.reshape(-1, self.inputs), y.reshape(-1, self.outputs)
         chosen = self.rng.permutation(len(x))[: self.rows]
-        self._normal.add(x[chosen].astype(np.float32), y[chosen].astype(np.float32))
+        self._normal.add(x[chosen].astype(np.float32), y[chosen].astype(np.float32), samples[chosen])
 
     def solve(self) -> Fitting:
         """The matrix."""
