@@ -24,10 +24,12 @@ ROWS: tuple[tuple[str, ...], ...] = (
         *("rectifiers", "proving", "emit"),
         *("measure", "prove", "linearise", "fit", "regions", "latency", "plan", "rewrite", "verify"),
         *("costs", "trial", "options", "outcome", "charting", "prices", "rules", "cheapest", "cutting", "drift"),
+        *("substitutes", "metrics", "knapsack"),
     ),
     (
         *("report", "pipeline", "inspection", "samples", "candidate", "checking", "narrowing"),
         *("run", "verification", "benchmark", "measuring"),
+        *("workshop", "spending", "budget", "budgeted"),
     ),
     ("cli",),
 )
@@ -36,6 +38,22 @@ ROWS: tuple[tuple[str, ...], ...] = (
 WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
     {
         ("ops", "affine"),
+        ("substitutes", "fit"),
+        ("substitutes", "rectifiers"),
+        ("knapsack", "substitutes"),
+        ("workshop", "inspection"),
+        ("workshop", "samples"),
+        ("spending", "workshop"),
+        ("budget", "inspection"),
+        ("budget", "samples"),
+        ("budget", "spending"),
+        ("budget", "workshop"),
+        ("budgeted", "inspection"),
+        ("budgeted", "budget"),
+        ("budgeted", "samples"),
+        ("budgeted", "spending"),
+        ("budgeted", "workshop"),
+        ("pipeline", "budgeted"),
         ("information", "regimes"),
         ("sums", "regimes"),
         ("measure", "rectifiers"),
@@ -116,6 +134,7 @@ DOORS: dict[str, frozenset[str]] = {
     "jinja2": frozenset({"report"}),
     "click": frozenset({"cli"}),
     "PIL": frozenset({"sources"}),
+    "scipy": frozenset({"knapsack"}),
     "torch": frozenset({SIDE}),
     "accelerate": frozenset({SIDE}),
 }
