@@ -11,7 +11,7 @@ from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.linearise import Decision
 from onnx_nepenthe.ops import READERS
-from onnx_nepenthe.ops.base import FLOATS, UNKNOWN_TYPE, Chain, Reading, Select
+from onnx_nepenthe.ops.base import FLOATS, NOT_CONSTANT, UNKNOWN_TYPE, Chain, Reading, Select
 from onnx_nepenthe.opview import OpView, Tensor
 from onnx_nepenthe.regions import Affine, Atlas, NodeRefusal
 
@@ -112,7 +112,10 @@ def _read(op: OpView, atlas: Atlas, skip: frozenset[str]) -> Reading | Refused |
     result = atlas.view.tensors.get(op.key)
     if result is None or result.dtype not in FLOATS:
         return UNKNOWN_TYPE if result is not None and not result.dtype else None
-    return reader(op)
+    reading = reader(op)
+    if reading is None and any(operand is not None and operand.name in atlas.view.overridable for operand in op.inputs):
+        return NOT_CONSTANT
+    return reading
 
 
 def _operands(op: OpView, reading: Reading) -> tuple[str, ...]:

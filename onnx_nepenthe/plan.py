@@ -9,6 +9,7 @@ from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.cheapest import Option, cheapest
 from onnx_nepenthe.emit import Dialect, dialect_of, is_emittable
 from onnx_nepenthe.errors import Refused
+from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.ops.base import Chain
 from onnx_nepenthe.prices import CostModel
 from onnx_nepenthe.regions import Affine, Atlas
@@ -62,7 +63,7 @@ def _kept(atlas: Atlas, costs: CostModel, value: Affine) -> Option:
 def _singles(atlas: Atlas, costs: CostModel, dialect: Dialect, value: Affine) -> Iterator[Option]:
     dtype = atlas.view.tensors[value.name].dtype
     for source in atlas.sources(value.name):
-        if source == value.operands[0] and _is_single(value):
+        if source == value.operands[0] and _is_single(value, atlas.view):
             continue
         form = atlas.form(source, value.name)
         if isinstance(form, Form) and is_emittable(form, dtype, dialect):
@@ -81,8 +82,11 @@ def _needed(value: Affine) -> tuple[str, ...]:
     return (*value.operands, *others)
 
 
-def _is_single(value: Affine) -> bool:
+def _is_single(value: Affine, view: GraphView) -> bool:
     """Whether its operator is already the one its form would be written as."""
+    if value.op.op_type == "Identity" and value.name in view.outputs:
+        # What is an input, or an output already, cannot carry another name.
+        return value.operands[0] in (*view.inputs, *view.outputs)
     if value.rectifier or not isinstance(value.reading, Chain) or len(value.reading.steps) != 1:
         return False
     if set(_needed(value)) != set(value.operands):

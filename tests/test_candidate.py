@@ -86,7 +86,7 @@ def test_sizes_are_those_of_a_run() -> None:
 
 
 def test_multiply_adds_depend_on_the_size_of_the_run() -> None:
-    """64 → 8 → 64 features as one product are four times the work, which one operator less pays for in small batches."""
+    """64 → 8 → 64 features as one product are four times the work; one operator less pays for it in small batches."""
     prices = []
     for batch in (1, 64):
         made = candidate(chain(64, 8, 64), latency="macs", latency_batch=batch)
