@@ -11,11 +11,11 @@ import numpy.typing as npt
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.inspection import Findings
 from onnx_nepenthe.knapsack import least_drop, most_gain
+from onnx_nepenthe.latency.sizes import run_sizes
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.samples import timing_feeds
 from onnx_nepenthe.spending import Priced, Spending
 from onnx_nepenthe.substitutes import Substitute, substitutes
-from onnx_nepenthe.trial import run_sizes
 from onnx_nepenthe.workshop import Made, Workshop, chunks
 
 LOG = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from onnx_nepenthe.costs import MeasuredCosts
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.inspection import Findings
 from onnx_nepenthe.latency import Comparison, OperatorTable
+from onnx_nepenthe.latency.sizes import run_sizes
 from onnx_nepenthe.narrowing import ANYWAY, Narrowed, narrow
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Refusal
@@ -21,7 +22,9 @@ from onnx_nepenthe.prices import CostModel, EveryExact, MultiplyAdds
 from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.rewrite import computed_weights, rewrite
 from onnx_nepenthe.samples import Feeds, timing_feeds
-from onnx_nepenthe.trial import compare_models, run_sizes, settle, try_regions
+from onnx_nepenthe.trial import compare_models, settle, try_regions
+
+PUT_BACK = "put back, as the whole model was slower with it, or no faster and larger"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +110,7 @@ def _timed(
         new, comparison = model, narrowed.latency
     names = {region.name for region in kept}
     slower = tuple(
-        Refusal(_label(t.region), "latency", t.refusal or "put back, as the whole model was slower with it", ANYWAY)
+        Refusal(_label(t.region), "latency", t.refusal or PUT_BACK, ANYWAY)
         for t in trials
         if t.region.name not in names
     )

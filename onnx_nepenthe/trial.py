@@ -14,22 +14,27 @@ from onnx_nepenthe.affine.cost import concrete
 from onnx_nepenthe.costs import entrances, form_signature, fused_after, op_signature, random_input
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.serial import Model
-from onnx_nepenthe.graph.snippet import cut, with_outputs
+from onnx_nepenthe.graph.snippet import cut
 from onnx_nepenthe.graph.stats import ModelSize, model_size
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.latency import Comparison, compare
-from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.plan import Region, required_values
 from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.rewrite import computed_weights, rewrite
-from onnx_nepenthe.session import SessionConfig, open_session
+from onnx_nepenthe.session import Session, SessionConfig, open_session
 
 LOG = logging.getLogger(__name__)
 Feeds = Mapping[str, npt.NDArray[np.generic]]
 REGION_BUDGET_S = 0.6
+SECOND_LOOK_S = 4.0
+"""For a region whose first timing leaves open whether it is worth having; only a busy machine needs it."""
+OPEN = 0.1
+"""An interval this wide leaves it open."""
 LOWEST_TIE = 0.98
 """A measured ratio below it is no tie, however wide the interval."""
 MODEL_BUDGET_S = 6.0
+MOST_GROWTH = 1.1
+"""A model that is no faster may have this many times the bytes of weights, for fewer operators."""
 
 
 @dataclass(frozen=True)
@@ -55,36 +60,6 @@ class RegionTrial:
         if self.comparison.is_slower:
             return f"slower on this provider than what it replaces ({ratio})"
         return f"no faster on this provider ({ratio}), and not smaller"
-
-
-def run_sizes(model: Model, view: GraphView, feeds: Feeds, config: SessionConfig) -> dict[str, int]:
-    """Sizes of symbolic axes in one run on `feeds`; empty when the model cannot be run."""
-    names: dict[str, str] = {}
-    dims: dict[str, int] = {}
-    for name in view.inputs:
-        if name in feeds:
-            _bind(view.tensors[name], feeds[name].shape, dims)
-    for tensor in view.tensors.values():
-        for size in tensor.shape or ():
-            if isinstance(size, str) and size not in dims and tensor.dtype in ("float", "float16", "double"):
-                names.setdefault(size, tensor.name)
-    wanted = list(dict.fromkeys(names.values()))
-    if not wanted:
-        return dims
-    try:
-        results = open_session(with_outputs(model, wanted), config).run(feeds)
-    except (UnsupportedError, ValueError, KeyError):
-        LOG.warning("sizes that are known only at run time could not be found out")
-        return dims
-    for name, result in zip(wanted, results, strict=True):
-        _bind(view.tensors[name], result.shape, dims)
-    return dims
-
-
-def _bind(tensor: Tensor, shape: tuple[int, ...], dims: dict[str, int]) -> None:
-    for symbol, size in zip(tensor.shape or (), shape, strict=False):
-        if isinstance(symbol, str):
-            dims.setdefault(symbol, size)
 
 
 def try_regions(
@@ -166,19 +141,20 @@ def _time_region(
         after = rewrite(before, view, [region])
         sessions = [open_session(part, config) for part in (before, after, before)]
         smaller = _is_smaller(model_size(view_from_model(before)), model_size(view_from_model(after)))
-        comparison = compare(
-            sessions[0],
-            sessions[1],
-            feeds,
-            rng=rng,
-            control=sessions[2],
-            budget_s=REGION_BUDGET_S,
-            threads=config.threads,
-        )
-        return comparison, smaller
+
+        def timed(budget_s: float) -> Comparison:
+            return _compared(sessions, feeds, config, rng, budget_s)
+
+        first = timed(REGION_BUDGET_S)
+        return timed(SECOND_LOOK_S) if _is_open(first) else first, smaller
     except (UnsupportedError, ValueError, KeyError) as error:
         LOG.info("region %s cannot be timed by itself: %s", region.name, error)
         return None, False
+
+
+def _is_open(comparison: Comparison) -> bool:
+    widest = max(comparison.high - comparison.low, comparison.control_high - comparison.control_low)
+    return comparison.is_tie and widest > OPEN
 
 
 def _is_smaller(before: ModelSize, after: ModelSize) -> bool:
@@ -206,9 +182,14 @@ def compare_models(
         UnsupportedError: one of them cannot be run.
     """
     sessions = [open_session(model, config) for model in (before, after, before)]
-    return compare(
-        sessions[0], sessions[1], feeds, rng=rng, control=sessions[2], budget_s=budget_s, threads=config.threads
-    )
+    return _compared(sessions, feeds, config, rng, budget_s)
+
+
+def _compared(
+    sessions: Sequence[Session], feeds: Feeds, config: SessionConfig, rng: np.random.Generator, budget_s: float
+) -> Comparison:
+    before, after, control = sessions
+    return compare(before, after, feeds, rng=rng, control=control, budget_s=budget_s, threads=config.threads)
 
 
 def settle(
@@ -220,7 +201,8 @@ def settle(
     """The regions that make the whole model not slower: all accepted ones, or fewer.
 
     While the whole is slower than its input (or seems so, where the interval is too wide to tell) twice in a row, the
-    half of the regions that gained least is put back.
+    half of the regions that gained least is put back. Where it is as fast and has more weights, so are the regions
+    that are not smaller by themselves: what they gained is nothing here.
 
     Returns:
         The regions kept, the model with them, and its comparison with the input; (), None, None when none is left
@@ -234,7 +216,12 @@ def settle(
         if _loses(comparison):
             comparison = timed(candidate)
         if not _loses(comparison):
-            return regions, candidate, comparison
+            smaller = [trial for trial in kept if trial.is_smaller]
+            if len(smaller) == len(kept) or comparison.is_faster or not _has_grown(view, candidate):
+                return regions, candidate, comparison
+            LOG.info("the whole model is as fast and larger; putting back what made it larger")
+            kept = smaller
+            continue
         if not kept:
             break
         LOG.info("the whole model is slower (%.3fx); putting back the weaker half", comparison.speedup)
@@ -242,6 +229,10 @@ def settle(
         best = {trial.region.name for trial in ranked[: len(kept) // 2]}
         kept = [trial for trial in kept if trial.region.name in best]
     return (), None, None
+
+
+def _has_grown(view: GraphView, candidate: Model) -> bool:
+    return model_size(view_from_model(candidate)).weight_bytes > MOST_GROWTH * model_size(view).weight_bytes
 
 
 def _loses(comparison: Comparison) -> bool:

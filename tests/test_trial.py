@@ -16,9 +16,10 @@ from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.latency import Comparison
+from onnx_nepenthe.latency.sizes import run_sizes
 from onnx_nepenthe.plan import Choice, Region
 from onnx_nepenthe.session import Session, SessionConfig
-from onnx_nepenthe.trial import RegionTrial, compare_models, run_sizes, settle, try_regions
+from onnx_nepenthe.trial import RegionTrial, compare_models, settle, try_regions
 from tests.helpers.build import Builder
 from tests.helpers.exact import Stages, stages
 
@@ -188,6 +189,45 @@ def test_constants_alone_are_worth_a_model_that_is_not_slower() -> None:
     assert settled(found, [], lambda _: SLOWER) == ([], None, None)
 
 
+def narrow_and_wide() -> tuple[Stages, list[RegionTrial]]:
+    """Products whose merging saves weights (4 inside 4), and one whose merging adds many (2 inside 32)."""
+    g = builder()
+    y = g.node("Sigmoid", g.gemm(g.gemm("x", (4, 4)), (4, 32)))
+    y = g.node("Sigmoid", g.gemm(g.gemm(y, (32, 2)), (2, 32)))
+    found = stages(g.model({"x": [2, 4]}, [y]))
+    smaller = [r.choices[0].form.core.weight.size < 32 * 32 for r in found.regions]
+    assert sorted(smaller) == [False, True]
+    return found, [RegionTrial(r, FASTER, s) for r, s in zip(found.regions, smaller, strict=True)]
+
+
+def test_what_made_a_model_larger_is_put_back_when_the_whole_is_no_faster() -> None:
+    found, trials = narrow_and_wide()
+    kept, model, comparison = settled(found, trials, lambda _: TIE)
+    assert kept == [i for i, t in enumerate(trials) if t.is_smaller]
+    assert comparison == TIE
+    assert model is not None
+    assert gemms(model) == 3
+
+
+def test_a_faster_model_may_be_larger() -> None:
+    found, trials = narrow_and_wide()
+    kept, model, _ = settled(found, trials, lambda _: FASTER)
+    assert kept == [0, 1]
+    assert model is not None
+    assert gemms(model) == 2
+
+
+def test_a_little_larger_is_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "MOST_GROWTH", 100.0)
+    found, trials = narrow_and_wide()
+    assert settled(found, trials, lambda _: TIE)[0] == [0, 1]
+
+
+def test_nothing_is_left_when_all_of_it_made_the_model_larger_for_nothing() -> None:
+    found, trials = narrow_and_wide()
+    assert settled(found, [t for t in trials if not t.is_smaller], lambda _: TIE) == ([], None, None)
+
+
 # Trying: each region by itself.
 
 
@@ -228,6 +268,29 @@ def test_equal_regions_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(t.is_smaller for t in trials)
     assert done == [1, 2, 3, 4, 5, 6]
     assert sessions.pairs == [(["Gemm", "Gemm", "Sigmoid"], ["Gemm", "Sigmoid"])]
+
+
+@pytest.mark.parametrize("shaky", [compared(2.0, width=1.2), compared(1.0, width=0.06), compared(1.2, control=0.3)])
+def test_a_timing_that_leaves_it_open_is_followed_by_a_longer_one(
+    monkeypatch: pytest.MonkeyPatch, shaky: Comparison
+) -> None:
+    Sessions(monkeypatch)
+    budgets: list[float] = []
+
+    def compare(*_: Any, budget_s: float, **__: Any) -> Comparison:
+        budgets.append(budget_s)
+        return shaky if len(budgets) == 1 else FASTER
+
+    monkeypatch.setattr(trial, "compare", compare)
+    assert [t.comparison for t in tried(six_regions())] == [FASTER] * 6
+    assert budgets == [trial.REGION_BUDGET_S, trial.SECOND_LOOK_S]
+
+
+@pytest.mark.parametrize("clear", [FASTER, TIE, SLOWER, compared(2.0, width=0.5)])
+def test_a_clear_timing_is_enough(monkeypatch: pytest.MonkeyPatch, clear: Comparison) -> None:
+    sessions = Sessions(monkeypatch, clear)
+    tried(six_regions())
+    assert len(sessions.feeds) == 1
 
 
 def test_a_region_is_timed_with_the_activation_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
