@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from onnx_nepenthe.activations.base import Activation
-from onnx_nepenthe.activations.observed import UNDECIDED, exact_pieces, explaining
+from onnx_nepenthe.activations.observed import UNDECIDED, exact_pieces, explaining, is_flat
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.measure import Measurement
 from onnx_nepenthe.rectifiers import Rectifier
-from onnx_nepenthe.regimes import IntArray, RegimeCounts
-
-BoolArray = npt.NDArray[np.bool_]
+from onnx_nepenthe.regimes import RegimeCounts
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def _drift(rectifier: Rectifier, before: RegimeCounts, after: RegimeCounts) -> D
         raise UsageError(f"the measurement has other regimes or channels of {rectifier.label}; measure again")
     pieces = exact_pieces(activation, before)
     was_line = bool((pieces != UNDECIDED).all())
-    decided = (pieces != UNDECIDED) & (was_line | _is_constant(activation, pieces))
+    decided = (pieces != UNDECIDED) & (was_line | is_flat(activation, pieces))
     at = np.arange(len(pieces))
     holds = explaining(activation, after)[np.where(decided, pieces, 0), at] | (after.observations == 0)
     gone = decided & ~holds
@@ -100,11 +96,3 @@ def _drift(rectifier: Rectifier, before: RegimeCounts, after: RegimeCounts) -> D
         int(after.observations[int(outside.argmax())]),
         after.nonfinite,
     )
-
-
-def _is_constant(activation: Activation, pieces: IntArray) -> BoolArray:
-    flat = np.zeros(len(pieces), bool)
-    for piece in np.unique(pieces[pieces != UNDECIDED]).tolist():
-        slope, _ = activation.line(int(piece), len(pieces))
-        flat |= (pieces == piece) & (slope == 0)
-    return flat

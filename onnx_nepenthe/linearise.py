@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.activations.base import Activation
-from onnx_nepenthe.activations.observed import UNDECIDED, observed_pieces
+from onnx_nepenthe.activations.observed import UNDECIDED, is_flat, observed_pieces
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.evidence import Evidence, Observed, Proved, observations_for, rate_bound
 from onnx_nepenthe.rectifiers import Rectifier
@@ -58,7 +58,8 @@ class Undecided:
     """A rectifier that stays.
 
     Attributes:
-        pieces: int64 (channels,), `UNDECIDED` for channels that change regime.
+        pieces: int64 (channels,), `UNDECIDED` for channels that change regime; after a scan of a rectifier of which
+            some do, also for those of the others that are not constant.
     """
 
     rectifier: Rectifier
@@ -72,7 +73,7 @@ class Support:
 
     Attributes:
         samples: by rectifier, the samples it was measured on.
-        partial: rectifiers of which the counts of channels that change regime are lower bounds.
+        partial: rectifiers that a scan looked at no further than to tell which channels are constant.
         max_flip_rate: observed decisions whose 95 % bound by samples is above it are refused; None admits all.
     """
 
@@ -131,6 +132,8 @@ def decide(
         refusal = unsupported
     if refusal is not None:
         kept = pieces if unsupported is None else known
+        if rectifier.key in support.partial:
+            kept = np.where(is_flat(activation, kept), kept, known)
         exact = [p if p == UNDECIDED or activation.is_exact(int(p)) else UNDECIDED for p in kept.tolist()]
         return Undecided(rectifier, refusal, np.array(exact, np.int64))
     slope, intercept = lines(activation, pieces)
@@ -167,7 +170,7 @@ def _refusal(activation: Activation, pieces: IntArray, counts: RegimeCounts | No
             return Refused(f"{missing} of {len(pieces)} channels are infinite, or on a knot where it jumps")
         bits = "" if is_partial else f" (entropy {counts.layer_entropy():.3f} bits)"
         return Refused(
-            f"{missing} of {len(pieces)} channels change regime{bits}",
+            f"{'at least ' if is_partial else ''}{missing} of {len(pieces)} channels change regime{bits}",
             "prune or fine-tune until the layer is linear, or allow a budget",
         )
     curved = [p for p in np.unique(pieces).tolist() if activation.lines[p] is None]

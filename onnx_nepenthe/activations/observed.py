@@ -47,6 +47,15 @@ def exact_pieces(activation: Activation, counts: RegimeCounts) -> IntArray:
     return np.where((pieces != UNDECIDED) & exact[pieces], pieces, UNDECIDED)
 
 
+def is_flat(activation: Activation, pieces: IntArray) -> npt.NDArray[np.bool_]:
+    """bool (channels,): whether the piece is a constant; False where it is `UNDECIDED`."""
+    flat = np.zeros(len(pieces), bool)
+    for piece in np.unique(pieces[pieces != UNDECIDED]).tolist():
+        if activation.lines[piece] is not None:
+            flat |= (pieces == piece) & (activation.line(int(piece), len(pieces))[0] == 0)
+    return flat
+
+
 def curved_mass(activation: Activation, counts: RegimeCounts) -> npt.NDArray[np.float64]:
     """float64 (channels,): the share of observations on a curved piece (1 for a channel that was never seen).
 

@@ -15,12 +15,14 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from onnx_nepenthe.errors import UnsupportedError
+from onnx_nepenthe.graph.comparing import bounds_of_knot, comparable, is_number
 from onnx_nepenthe.graph.edit import Editor
-from onnx_nepenthe.graph.reductions import DOUBLE, FLOAT, INT64, Reducer
+from onnx_nepenthe.graph.reductions import FLOAT, INT64, Reducer
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import Tensor
 
 FloatArray = npt.NDArray[np.float64]
+PEAK_RANK = 4
 OLDEST_OPSET = 7
 """Before it, operators broadcast by attributes."""
 
@@ -53,6 +55,7 @@ class What:
     Attributes:
         careful: those with NaN or very many elements, counted in int64.
         ends: those of which minimum and maximum do.
+        peaks: those of which the maximum of y does, if their z is of `has_peaks`; it keeps Conv and Relu one operator.
         lines: those whose sums for a least-squares line are wanted.
         rows: names of values whose samples (axis 0) are counted apart; see `samples.values_with_samples`.
         bytewise: whether the provider has MatMulInteger for bytes, the fastest way to count.
@@ -60,6 +63,7 @@ class What:
 
     careful: Collection[str] = ()
     ends: Collection[str] = ()
+    peaks: Collection[str] = ()
     lines: Collection[str] = ()
     rows: Collection[str] = ()
     bytewise: bool = True
@@ -81,29 +85,32 @@ class Taps:
         above, below: per knot, elements greater and less than it; () where only the ends are wanted.
         valid: elements that are not NaN ("" unless `careful`).
         lines: sums of z, z², y, y² and zy; () unless wanted.
+        peak: maximum of y for each sample and channel ("" unless wanted; then there is nothing else but the shape).
     """
 
     target: Target
     rows: bool
     careful: bool
     shape: str
-    low: str
-    high: str
-    total: str
+    low: str = ""
+    high: str = ""
+    total: str = ""
     above: tuple[str, ...] = ()
     below: tuple[str, ...] = ()
     valid: str = ""
     lines: tuple[str, ...] = ()
+    peak: str = ""
 
     @property
     def is_ends(self) -> bool:
         """Whether there are knots but no counts."""
-        return bool(self.target.knots) and not self.above
+        return bool(self.target.knots) and not self.above and not self.peak
 
     @property
     def names(self) -> tuple[str, ...]:
         """All outputs to fetch."""
-        names = (self.shape, self.low, self.high, self.total, self.valid, *self.lines, *self.above, *self.below)
+        counts = (self.valid, *self.lines, *self.above, *self.below)
+        names = (self.shape, self.peak, self.low, self.high, self.total, *counts)
         return tuple(dict.fromkeys(name for name in names if name))
 
 
@@ -135,6 +142,12 @@ def why_not_countable(view: GraphView, target: Target) -> str:
     return ""
 
 
+def has_peaks(view: GraphView, target: Target) -> bool:
+    """Whether GlobalMaxPool takes the target's y and is fast: float images, channels on axis 1."""
+    tensor = view.tensors[target.value]
+    return target.axis == 1 and tensor.rank == PEAK_RANK and tensor.dtype == "float" and bool(target.result)
+
+
 def build_probe(model: ir.Model, view: GraphView, targets: Sequence[Target], what: What = What()) -> Probe:
     """A copy of `model` that returns counts.
 
@@ -164,8 +177,10 @@ def _tap(editor: Editor, target: Target, tensor: Tensor, what: What) -> Taps:
     axis = target.axis if target.axis is None or rank is None else target.axis % rank
     rows = target.value in what.rows and bool(rank) and axis != 0
     careful = target.key in what.careful
-    z, dtype = _comparable(editor, editor.value(target.value), tensor.dtype)
     reducer = Reducer(editor, tensor.shape, axis, rows, careful, what.bytewise, target.key)
+    if target.key in what.peaks:
+        return _peak(reducer, replace(target, axis=axis), rows)
+    z, dtype = comparable(editor, editor.value(target.value), tensor.dtype)
     taps = Taps(
         target=replace(target, axis=axis),
         rows=rows,
@@ -176,18 +191,25 @@ def _tap(editor: Editor, target: Target, tensor: Tensor, what: What) -> Taps:
         total=reducer.total(z),
     )
     if careful:
-        taps = replace(taps, valid=reducer.count(_is_number(editor, z, dtype, target.key)))
+        taps = replace(taps, valid=reducer.count(is_number(editor, z, dtype, target.key)))
     if target.key in what.lines:
         taps = replace(taps, lines=(taps.total, *_products(reducer, target, z, tensor.dtype)))
     if target.key in what.ends:
         return taps
     trailing = 0 if axis is None or rank is None else rank - axis - 1
-    bounds = [_bounds(knot, trailing, dtype) for knot in target.knots]
+    bounds = [bounds_of_knot(knot, trailing, dtype) for knot in target.knots]
     return replace(
         taps,
         above=tuple(reducer.count(_compared(editor, "Greater", z, floor, dtype)) for floor, _ in bounds),
         below=tuple(reducer.count(_compared(editor, "Less", z, ceiling, dtype)) for _, ceiling in bounds),
     )
+
+
+def _peak(reducer: Reducer, target: Target, rows: bool) -> Taps:
+    y = reducer.editor.value(target.result)
+    shape = reducer.output(reducer.editor.node("Shape", [y], hint=target.key), INT64)
+    peak = reducer.output(reducer.editor.node("GlobalMaxPool", [y], hint=target.key), FLOAT)
+    return Taps(target, rows, False, shape, peak=peak)
 
 
 def _compared(editor: Editor, op_type: str, z: ir.Value, bound: FloatArray, dtype: str) -> ir.Value:
@@ -196,45 +218,9 @@ def _compared(editor: Editor, op_type: str, z: ir.Value, bound: FloatArray, dtyp
 
 def _products(reducer: Reducer, target: Target, z: ir.Value, dtype: str) -> tuple[str, ...]:
     """Sums of z², y, y² and zy."""
-    y, _ = _comparable(reducer.editor, reducer.editor.value(target.result), dtype)
+    y, _ = comparable(reducer.editor, reducer.editor.value(target.result), dtype)
 
     def product(left: ir.Value, right: ir.Value) -> str:
         return reducer.total(reducer.editor.node("Mul", [left, right], hint=target.key))
 
     return product(z, z), reducer.total(y), product(y, y), product(z, y)
-
-
-def _comparable(editor: Editor, value: ir.Value, dtype: str) -> tuple[ir.Value, str]:
-    """z in a type that every comparison and reduction takes and that holds it exactly."""
-    if dtype in ("float", "double"):
-        if value.dtype is None:
-            value.type = ir.TensorType(FLOAT if dtype == "float" else DOUBLE)
-        return value, dtype
-    wide = DOUBLE if dtype == "" else FLOAT
-    cast = editor.node("Cast", [value], {"to": int(wide)}, hint=value.name or "z")
-    cast.type = ir.TensorType(wide)
-    return cast, wide.name.lower()
-
-
-def _bounds(knot: FloatArray, trailing: int, dtype: str) -> tuple[FloatArray, FloatArray]:
-    """The largest number of `dtype` <= knot and the smallest >= knot, shaped to broadcast.
-
-    Comparing z with them is comparing it with the knot itself, also when `dtype` cannot hold the knot:
-    z > knot if and only if z > floor, z < knot if and only if z < ceiling.
-    """
-    shaped = knot.reshape(()) if knot.size == 1 else knot.reshape(-1, *[1] * trailing)
-    if dtype == "double":
-        return shaped, shaped
-    with np.errstate(over="ignore"):
-        near = shaped.astype(np.float32)
-    down, up = np.float32(-np.inf), np.float32(np.inf)
-    floor = np.where(near > shaped, np.nextafter(near, down), near)
-    ceiling = np.where(near < shaped, np.nextafter(near, up), near)
-    return floor.astype(np.float64), ceiling.astype(np.float64)
-
-
-def _is_number(editor: Editor, z: ir.Value, dtype: str, hint: str) -> ir.Value:
-    """False for NaN alone: everything else is above -1 or below 1 (IsNaN came with opset 9)."""
-    above = editor.node("Greater", [z, editor.constant("knot", -1.0, dtype)], hint=hint)
-    below = editor.node("Less", [z, editor.constant("knot", 1.0, dtype)], hint=hint)
-    return editor.node("Or", [above, below], hint=hint)

@@ -24,6 +24,8 @@ EXACT_FLOAT_COUNT = 1 << 24
 
 def needs_care(taps: Taps, results: Results) -> bool:
     """Whether the run met NaN, or more elements than a float can count."""
+    if taps.peak:
+        return False
     if np.isnan(results[taps.total]).any():
         return True
     counts = [results[name] for name in (*taps.above, *taps.below)]
@@ -67,7 +69,13 @@ class Run:
     @property
     def observations(self) -> int:
         """Observations of one channel in all rows that count."""
-        return self.elements * len(self._taken(self.taps.low))
+        rows = len(self._taken(self.taps.low)) if self.taps.low else self._peak_rows()
+        return self.elements * rows
+
+    def peak(self) -> FloatArray:
+        """(channels,): the largest y."""
+        largest: FloatArray = self._taken(self.taps.peak).max(axis=0).astype(np.float64)
+        return largest
 
     def low(self) -> FloatArray:
         """(channels,): the smallest z."""
@@ -121,6 +129,9 @@ class Run:
         names = self.taps.lines
         z, zz, y, yy, zy = (self._taken(name).sum(axis=0, dtype=np.float64) for name in names)
         return LineSums(np.full(z.shape, self.observations, np.int64), z, zz, y, yy, zy)
+
+    def _peak_rows(self) -> int:
+        return len(self._taken(self.taps.peak)) if self.taps.rows else 1
 
     def _taken(self, name: str) -> Array:
         """(rows, channels)"""

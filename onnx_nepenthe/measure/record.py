@@ -23,7 +23,8 @@ class Measurement:
         model_hash: of the model measured, `graph.serial.digest`.
         settings: what must agree for two measurements to be added.
         seen: rectifier key → samples it was counted on, fewer than `samples` where batches were left out.
-        partial: rectifiers of which the counts of channels that change regime are lower bounds (a scan).
+        partial: rectifiers of which a scan counted no more than to tell which channels are constant: their other
+            channels' counts are incomplete, and ties of a constant channel may be among its counts.
         lines: rectifier key → sums for least-squares lines; empty unless collected.
         classes: rectifier key → counts by class; empty unless collected.
     """

@@ -59,7 +59,7 @@ def measure(
         UnreadableError, UsageError: from the source, or no labels to count by.
     """
     view = view_from_model(model)
-    targets, notes = _targets(view, rectifiers)
+    targets, notes = targets_of(view, rectifiers)
     settings = {"provider": config.provider, "optimise": str(config.optimise), "collect": str(collect)}
     if not targets:
         return Measurement({}, 0, tuple(sorted(notes)), digest(model), settings)
@@ -126,7 +126,8 @@ def padded(feeds: Feeds, size: int, batch: int) -> dict[str, Array]:
     }
 
 
-def _targets(view: GraphView, rectifiers: Sequence[Rectifier]) -> tuple[list[Target], set[str]]:
+def targets_of(view: GraphView, rectifiers: Sequence[Rectifier]) -> tuple[list[Target], set[str]]:
+    """What can be counted, and a note for each rectifier that cannot."""
     targets, notes = [], set()
     for rectifier in rectifiers:
         channels = rectifier.channels if rectifier.axis is not None else None

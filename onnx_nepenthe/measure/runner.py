@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from onnx_nepenthe.activations.observed import UNDECIDED, exact_pieces
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.graph.probe import Taps, Target, What, build_probe
+from onnx_nepenthe.graph.probe import Taps, Target, What, build_probe, has_peaks
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.information import ClassCounts
 from onnx_nepenthe.measure.counting import Run, needs_care
 from onnx_nepenthe.measure.ends import BoolArray, counts_from_ends
+from onnx_nepenthe.measure.following import Need, counts_from_peaks, need_of
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.session import Session, SessionConfig, open_session
@@ -37,7 +38,7 @@ class Collect:
 
     Attributes:
         scan: follow only what can still be decided: minimum and maximum first, exact counts where a channel lies on a
-            knot, nothing more of rectifiers all of whose channels change regime. Decisions are those of a full count.
+            knot, after a change of regime only channels that are constant. Decisions are those of a full count.
         lines: sums for least-squares lines.
         classes: counts by class label.
     """
@@ -87,6 +88,7 @@ class Runner:
         counts, lines, classes, seen: by rectifier key, so far.
         partial: rectifiers with counts that are lower bounds.
         skipped: by rectifier key, samples of incomplete batches that could not be told from the padding.
+        returned_bytes: what all runs handed back, so far.
     """
 
     def __init__(self, job: Job) -> None:
@@ -94,12 +96,14 @@ class Runner:
         self._active = job.targets
         self._careful: set[str] = set()
         self._ends = {t.key for t in job.targets if t.knots} if job.collect.scan else set()
+        self._peaks: set[str] = set()
         self.counts = {t.key: RegimeCounts.empty(len(t.knots) + 1, t.channels) for t in job.targets}
         self.lines = {t.key: LineSums.empty(t.channels) for t in job.targets if job.collect.lines}
         self.classes = {t.key: ClassCounts() for t in job.targets if job.collect.classes and t.value in job.rows}
         self.seen = {t.key: 0 for t in job.targets}
         self.partial: set[str] = set()
         self.skipped: dict[str, int] = {}
+        self.returned_bytes = 0
         self._session, self._taps = self._open()
 
     @property
@@ -139,6 +143,7 @@ class Runner:
             names = [name for taps in self._taps for name in taps.names]
             held = self._session.run_bound(feeds, names)
             results = {name: value.read() for name, value in zip(names, held, strict=True)}
+            self.returned_bytes += sum(result.nbytes for result in results.values())
             runs = [Run(taps, results, batch.size if padded else None) for taps in self._taps]
             suspects = {r.taps.target.key for r in runs if not r.taps.careful and needs_care(r.taps, results)}
             on_knots = {r.taps.target.key for r in runs if r.taps.is_ends and self._lies_on_knot(r, padded)}
@@ -159,6 +164,9 @@ class Runner:
         return bool(((pieces != UNDECIDED) & ~is_exact).any())
 
     def _count(self, run: Run, key: str) -> None:
+        if run.taps.peak:
+            self.counts[key] += counts_from_peaks(run, self._job.rectifiers[key].activation)
+            return
         if not run.taps.is_ends:
             self.counts[key] += run.counts()
             return
@@ -168,27 +176,35 @@ class Runner:
             self.partial.add(key)
 
     def _narrow(self) -> None:
-        """Follow no longer what cannot be decided any more, once that is half of what is followed."""
-        alive = tuple(target for target in self._active if self._is_open(target))
-        if 2 * len(alive) > len(self._active):
+        """Look at less, once that changes half of what is looked at in full."""
+        needs = {target.key: self._need(target) for target in self._active}
+        heavy = [target for target in self._active if target.key not in self._peaks]
+        lighter = [target for target in heavy if needs[target.key] != "ends"]
+        gone = [target for target in self._active if needs[target.key] == "nothing"]
+        if 2 * len(lighter) < max(len(heavy), 1) and 2 * len(gone) < len(self._active):
             return
-        self.partial |= {target.key for target in self._active} - {target.key for target in alive}
-        self._active = alive
-        LOG.debug("%d rectifiers left to scan", len(alive))
-        if alive:
+        self.partial |= {target.key for target in (*lighter, *gone)}
+        self._peaks |= {target.key for target in lighter if needs[target.key] == "peaks"}
+        self._active = tuple(target for target in self._active if needs[target.key] != "nothing")
+        LOG.debug("%d rectifiers left to scan, %d by their results alone", len(self._active), len(self._peaks))
+        if self._active:
             self._session, self._taps = self._open()
 
-    def _is_open(self, target: Target) -> bool:
-        counts = self.counts[target.key]
-        if counts.nonfinite:
-            return False
-        pieces = exact_pieces(self._job.rectifiers[target.key].activation, counts)
-        needs_no_data = self._job.proved.get(target.key, np.zeros(target.channels, bool))
-        return bool((((pieces != UNDECIDED) | (counts.observations == 0)) & ~needs_no_data).any())
+    def _need(self, target: Target) -> Need:
+        proved = self._job.proved.get(target.key, np.zeros(target.channels, bool))
+        need = need_of(self._job.rectifiers[target.key].activation, self.counts[target.key], proved)
+        return "ends" if need == "peaks" and not has_peaks(self._job.view, target) else need
 
     def _open(self) -> tuple[Session, tuple[Taps, ...]]:
         job = self._job
-        what = What(self._careful, self._ends, self.lines.keys(), job.rows, job.config.provider in COUNTS_BYTES)
+        what = What(
+            careful=self._careful,
+            ends=self._ends,
+            peaks=self._peaks,
+            lines=self.lines.keys(),
+            rows=job.rows,
+            bytewise=job.config.provider in COUNTS_BYTES,
+        )
         probe = build_probe(job.model, job.view, self._active, what)
         return open_session(probe.model, job.config), probe.taps
 

@@ -1,0 +1,184 @@
+"""What measuring costs over plain inference on the same batches, in time, memory and bytes handed back.
+
+Batches alternate between a plain session and a counting one in one process, in ABBA order and with spinning off; a
+ratio is the median of its pairs, with the quartiles beside it. The scan is timed as a whole, the opening of its
+sessions included, because it changes while it goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from benchmarks.nets import IMAGE, NETS
+
+from onnx_nepenthe.graph.load import model_from_proto
+from onnx_nepenthe.graph.samples import values_with_samples
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.graph.view import view_from_model
+from onnx_nepenthe.measure import Collect, measure
+from onnx_nepenthe.measure.run import NO_BATCH, targets_of
+from onnx_nepenthe.measure.runner import Job, Runner
+from onnx_nepenthe.rectifiers import find_rectifiers
+from onnx_nepenthe.session import SessionConfig, environment, open_session
+from onnx_nepenthe.sources import Batch, open_source
+
+Array = npt.NDArray[np.float32]
+ROOT = Path(__file__).resolve().parents[1]
+CLASSES = 10
+
+
+class FollowsAll(Runner):
+    """A scan of a model whose every rectifier stays open: what a scan costs at most."""
+
+    def _narrow(self) -> None:
+        pass
+
+
+KINDS: dict[str, tuple[type[Runner], Collect]] = {
+    "counts, minimum, maximum": (Runner, Collect()),
+    "also by class": (Runner, Collect(classes=True)),
+    "also sums for lines": (Runner, Collect(lines=True)),
+    "pre-scan, nothing dropped": (FollowsAll, Collect(scan=True)),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Print one table for each net."""
+    options = _parsed(arguments)
+    if options.memory_of is not None:
+        print(_peak_bytes(options.memory_of, options.samples, options.batch, options.seed))
+        return 0
+    config = SessionConfig(threads=options.threads)
+    print(" ".join(f"{name} {value};" for name, value in environment(config).items()))
+    for name in options.net or NETS:
+        _report(name, options, config)
+    return 0
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="tools/bench.py measure", description=__doc__)
+    parser.add_argument("--net", action="append", choices=sorted(NETS), help="which net; repeatable; all by default")
+    parser.add_argument("--batch", type=int, default=8, help="samples in a batch (8)")
+    parser.add_argument("--pairs", type=int, default=12, help="pairs of runs a ratio is the median of (12)")
+    parser.add_argument("--scan-batches", type=int, default=16, help="batches of the whole scan (16)")
+    parser.add_argument("--threads", type=int, default=0, help="of one operator; 0 for onnxruntime's choice")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and data (0)")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the runs that measure memory")
+    parser.add_argument("--memory-of", choices=sorted(NETS), help=argparse.SUPPRESS)
+    parser.add_argument("--samples", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def _report(name: str, options: argparse.Namespace, config: SessionConfig) -> None:
+    model = model_from_proto(NETS[name](options.seed))
+    rng = np.random.default_rng(options.seed)
+    batches = [_batch(rng, options.batch) for _ in range(2)]
+    print(f"\n{name}, {'x'.join(map(str, IMAGE))}, batch {options.batch}")
+    print("| what | ratio | quartiles | plain ms | bytes handed back | of activations |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for kind, (runner_type, collect) in KINDS.items():
+        runner = runner_type(_job(model, config, collect))
+        ratios, plain_s, returned = _paired(model, runner, batches, options.pairs, config)
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        share = returned / _activation_bytes(model, options.batch)
+        print(
+            f"| {kind} | {middle:.2f} | {low:.2f} to {high:.2f} | {1e3 * plain_s:.0f} | {returned:,} | {share:.2%} |",
+            flush=True,
+        )
+    print(f"whole scan of {options.scan_batches} batches over plain inference on them: ", end="")
+    print(f"{_scan_ratio(model, config, rng, options):.2f}", flush=True)
+    if not options.no_memory:
+        _report_memory(name, options)
+
+
+def _job(model: Model, config: SessionConfig, collect: Collect) -> Job:
+    view = view_from_model(model)
+    rectifiers, _ = find_rectifiers(view)
+    targets, _ = targets_of(view, rectifiers)
+    rows = values_with_samples(model, {t.value for t in targets} if collect.classes else set(), NO_BATCH)
+    return Job(model, view, tuple(targets), {r.key: r for r in rectifiers}, config, collect, rows)
+
+
+def _batch(rng: np.random.Generator, size: int) -> Batch:
+    x = rng.standard_normal((size, *IMAGE), dtype=np.float32)
+    return Batch({"x": x}, rng.integers(0, CLASSES, size), size)
+
+
+def _paired(
+    model: Model, runner: Runner, batches: list[Batch], pairs: int, config: SessionConfig
+) -> tuple[list[float], float, int]:
+    """Ratios of pairs, seconds of a plain run, and bytes handed back by one counting run."""
+    plain = open_session(model, config)
+
+    def run_plain(batch: Batch) -> float:
+        return _timed(lambda: plain.run(batch.feeds))
+
+    def run_counting(batch: Batch) -> float:
+        return _timed(lambda: runner.add(batch, batch.feeds, padded=False))
+
+    for batch in batches:
+        run_plain(batch), run_counting(batch)
+    before, ratios, plain_s = runner.returned_bytes, [], []
+    for at in range(pairs):
+        batch = batches[at % len(batches)]
+        order = (run_plain, run_counting) if at % 2 else (run_counting, run_plain)
+        spent = {run: run(batch) for run in order}
+        ratios.append(spent[run_counting] / spent[run_plain])
+        plain_s.append(spent[run_plain])
+    return ratios, float(np.median(plain_s)), (runner.returned_bytes - before) // pairs
+
+
+def _timed(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _scan_ratio(model: Model, config: SessionConfig, rng: np.random.Generator, options: argparse.Namespace) -> float:
+    """Batch by batch in turn; a scan that has settled has nothing more to do."""
+    sessions: list[Any] = []
+    scans: list[Runner] = []
+    plain_s = _timed(lambda: sessions.append(open_session(model, config)))
+    scan_s = _timed(lambda: scans.append(Runner(_job(model, config, Collect(scan=True)))))
+    for _ in range(options.scan_batches):
+        batch = _batch(rng, options.batch)
+        plain_s += _timed(lambda batch=batch: sessions[0].run(batch.feeds))
+        if not scans[0].is_settled:
+            scan_s += _timed(lambda batch=batch: scans[0].add(batch, batch.feeds, padded=False))
+    return scan_s / plain_s
+
+
+def _activation_bytes(model: Model, batch: int) -> int:
+    """What fetching every pre-activation of a batch would hand back."""
+    view = view_from_model(model)
+    shapes = [view.tensors[r.operand].shape or () for r in find_rectifiers(view)[0]]
+    return sum(4 * batch * int(np.prod([size for size in shape[1:] if isinstance(size, int)])) for shape in shapes)
+
+
+def _report_memory(name: str, options: argparse.Namespace) -> None:
+    command = [sys.executable, str(ROOT / "bench.py"), "measure", "--memory-of", name, "--batch", str(options.batch)]
+    for samples in (2 * options.batch, 16 * options.batch):
+        done = subprocess.run([*command, "--samples", str(samples)], check=True, capture_output=True, text=True)
+        print(f"peak memory on {samples} samples: {int(done.stdout) / 2**20:.0f} MiB", flush=True)
+
+
+def _peak_bytes(name: str, samples: int, batch: int, seed: int) -> int:
+    """Peak memory of this process after measuring `samples` samples that are made as they are needed."""
+    model = model_from_proto(NETS[name](seed))
+    view = view_from_model(model)
+
+    def feeds() -> Iterator[dict[str, Array]]:
+        rng = np.random.default_rng(seed)
+        return ({"x": _batch(rng, batch).feeds["x"]} for _ in range(samples // batch))
+
+    measure(model, find_rectifiers(view)[0], open_source(feeds, [view.tensors["x"]]), batch=batch)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
