@@ -8,19 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from onnx_nepenthe import inspection
+from onnx_nepenthe.billing import bill_of, outcome_of
 from onnx_nepenthe.budget import open_shop, price, spend, spend_for_gain, without_worst
 from onnx_nepenthe.errors import UsageError, VerificationError
-from onnx_nepenthe.graph.interface import compare as compare_interfaces
-from onnx_nepenthe.graph.interface import interface_of
 from onnx_nepenthe.graph.serial import Model
-from onnx_nepenthe.graph.view import view_from_model
-from onnx_nepenthe.inspection import Findings, find, side_of
+from onnx_nepenthe.inspection import find
 from onnx_nepenthe.latency import Comparison
-from onnx_nepenthe.metrics import paired_drop
+from onnx_nepenthe.metrics import metric_of
 from onnx_nepenthe.options import Options
-from onnx_nepenthe.outcome import Bought, Outcome, Price
-from onnx_nepenthe.rewrite import Rewrite
+from onnx_nepenthe.outcome import Outcome
 from onnx_nepenthe.samples import timing_feeds
 from onnx_nepenthe.spending import Priced, Spending
 from onnx_nepenthe.trial import compare_models
@@ -70,7 +66,7 @@ def collapse_within(model: Model, name: str, options: Options, exact: Exact) -> 
             break
         outcome = exact(spending.model, name, free)
         result = outcome.model if outcome.model is not None else spending.model
-        bill = _bill(shop, result, spending, options)
+        bill = bill_of(shop, result, spending, options)
         latency = timed(result)
         LOG.info("drop %.2f points on verification data, %.2fx", bill.drop, latency.speedup)
         if options.max_drop is not None and bill.drop > options.max_drop:
@@ -82,8 +78,8 @@ def collapse_within(model: Model, name: str, options: Options, exact: Exact) -> 
             continue
         if latency.is_slower:
             break
-        return _outcome(findings, shop, outcome, result, bill, latency)
-    return _failed(plain, options)
+        return outcome_of(shop, outcome, spending, result, bill, latency)
+    return _failed(shop, plain, len(priced), options)
 
 
 def _check(options: Options) -> None:
@@ -95,6 +91,8 @@ def _check(options: Options) -> None:
         raise UsageError(f"--target-speedup must be above 1, not {options.target_speedup}")
     if options.data is None:
         raise UsageError("a budget needs data to spend it on; give --data")
+    if options.metric:
+        metric_of(options.metric)
 
 
 def _first(shop: Workshop, priced: Sequence[Priced], start: Comparison, options: Options) -> Spending | None:
@@ -107,66 +105,18 @@ def _saved(spending: Spending) -> float:
     return sum(one.gain_ms for one in spending.bought)
 
 
-def _bill(shop: Workshop, result: Model, spending: Spending, options: Options) -> Price:
-    before, after = shop.original_scores("verification"), shop.scores(result, "verification")
-    drop, low, high = paired_drop(before, after, np.random.default_rng(options.seed))
-    substitutes = tuple(
-        Bought(
-            one.made.substitute.source,
-            one.made.substitute.target,
-            one.made.substitute.kind,
-            len(one.made.substitute.rectifiers),
-            one.made.fitting.residual,
-            one.drop,
-            one.gain_ms,
-            tuple(op.label for op in shop.findings.view.ops if op.key in one.made.substitute.ops),
+def _failed(shop: Workshop, plain: Outcome, considered: int, options: Options) -> Outcome:
+    """No substitute fits the price: the exact collapse with its bill; an error when that breaks the promise too."""
+    if options.target_speedup is not None:
+        raise VerificationError(
+            f"no model {options.target_speedup:g} times as fast was found on this provider; nothing was written. "
+            "Ask for less, or prune and fine-tune first"
         )
-        for one in spending.bought
-    )
-    return Price(
-        metric=shop.metric,
-        before=float(before.mean()),
-        after=float(after.mean()),
-        drop=drop,
-        low=low,
-        high=high,
-        samples=before.size,
-        allowed=options.max_drop,
-        tuning_drop=spending.drop,
-        considered=spending.considered,
-        substitutes=substitutes,
-    )
-
-
-def _outcome(
-    findings: Findings, shop: Workshop, outcome: Outcome, result: Model, bill: Price, latency: Comparison
-) -> Outcome:
-    """The exact collapse's outcome, told about the input rather than about the model with the substitutes."""
-    differences = compare_interfaces(interface_of(findings.model), interface_of(result))
-    if differences:
-        raise VerificationError(f"verification failed: the interface changed: {differences[0]}; nothing was written")
-    after = view_from_model(result)
-    gone = frozenset(r.key for r in findings.rectifiers if after.op_of(r.key) is None)
-    fitted = tuple(
-        Rewrite(one.target, one.source, one.replaced, one.target, f"fitted {one.kind}") for one in bill.substitutes
-    )
-    return replace(
-        outcome,
-        inspection=inspection.report(findings, outcome.inspection.name, shop.options, gone, shop.dims),
-        model=result,
-        after=side_of(after, shop.dims),
-        rewrites=fitted + outcome.rewrites,
-        latency=latency,
-        price=bill,
-        message="collapsed",
-    )
-
-
-def _failed(outcome: Outcome, options: Options) -> Outcome:
-    """No substitute fits the price: the exact collapse for a drop, an error for a speed-up that was not reached."""
-    if options.target_speedup is None:
-        return outcome
-    raise VerificationError(
-        f"no model {options.target_speedup:g} times as fast was found on this provider; nothing was written. "
-        "Ask for less, or prune and fine-tune first"
-    )
+    result = shop.findings.model if plain.model is None else plain.model
+    bill = bill_of(shop, result, Spending(result, (), 0.0, considered), options)
+    if options.max_drop is not None and bill.drop > options.max_drop:
+        raise VerificationError(
+            f"the price cannot be kept: {bill.drop:.2f} points lost on verification data, {options.max_drop:g} "
+            "allowed; nothing was written. Give more data, or a higher --max-drop"
+        )
+    return replace(plain, price=bill)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.registry import Registry
+from onnx_nepenthe.sources.python import imported
 
 Array = npt.NDArray[Any]
 Scores = npt.NDArray[np.float64]
@@ -84,6 +85,36 @@ def default_metric(outputs: list[Array], labels: Array | None) -> str:
     if scores.ndim >= 2 and scores.shape[1] > 1 and all(size == 1 for size in scores.shape[2:]):
         return "agreement" if labels is None or labels.size != len(scores) else "top1"
     return "error"
+
+
+def metric_of(name: str) -> Metric:
+    """The metric called `name`; "package.module:callable" is imported, which runs its code.
+
+    Raises:
+        UsageError: there is none of that name, or it cannot be imported.
+    """
+    if ":" in name:
+        return _checked(name, imported(name))
+    found = METRICS.get(name)
+    if found is None:
+        raise UsageError(
+            f"no metric is called {name!r}; there are {', '.join(METRICS)}, or give package.module:callable"
+        )
+    return found
+
+
+def _checked(name: str, metric: Metric) -> Metric:
+    """The user's metric, which has to give one finite number per sample."""
+
+    def scores(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
+        points = np.asarray(metric(outputs, reference, labels), np.float64).reshape(-1)
+        if len(points) != len(outputs[0]) or not np.isfinite(points).all():
+            raise UsageError(
+                f"the metric {name} gave {points.size} numbers for {len(outputs[0])} samples; one finite each"
+            )
+        return points
+
+    return scores
 
 
 def paired_drop(before: Scores, after: Scores, rng: np.random.Generator) -> tuple[float, float, float]:

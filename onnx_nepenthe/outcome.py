@@ -8,6 +8,7 @@ from typing import Any
 
 from onnx_nepenthe.drift import Drift
 from onnx_nepenthe.errors import Refused
+from onnx_nepenthe.evidence import Fitted
 from onnx_nepenthe.graph.stats import ModelSize
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.linearise import Decision, Undecided
@@ -49,12 +50,14 @@ class RectifierRow:
         counts: what was seen; None without data.
         found: the decision, or why there is none.
         removed: whether it is gone from the result.
+        fitted: the fit that did away with it; None when none did.
     """
 
     rectifier: Rectifier
     counts: RegimeCounts | None
     found: Decision | Undecided
     removed: bool = False
+    fitted: Fitted | None = None
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,11 @@ class Arguments(TypedDict, total=False):
     line_sums: bool
     by_class: bool
     max_flip_rate: float | None
+    max_drop: float | None
+    target_speedup: float | None
+    metric: str
+    fit_limit: int | None
+    tune_limit: int | None
     cache: PathLike | None
     progress: Progress
 
@@ -188,11 +193,13 @@ def options_record(options: Options) -> dict[str, Any]:
         "line_sums": options.line_sums,
         "by_class": options.by_class,
         "max_flip_rate": options.max_flip_rate,
+        **{name: getattr(options, name) for name in _SPENDING},
         "source": {name: getattr(source, name) for name in source.__dataclass_fields__ if name not in _REPEATED},
     }
 
 
 _REPEATED = ("seed", "limit")
+_SPENDING = ("max_drop", "target_speedup", "metric", "fit_limit", "tune_limit")
 
 
 def _as_text(data: object) -> str:

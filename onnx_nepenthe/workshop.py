@@ -20,7 +20,7 @@ from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import cut, with_outputs
 from onnx_nepenthe.inspection import Findings
 from onnx_nepenthe.latency import compare
-from onnx_nepenthe.metrics import METRICS, Scores, default_metric
+from onnx_nepenthe.metrics import Scores, default_metric, metric_of
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.plan import Choice, Region
 from onnx_nepenthe.rewrite import rewrite
@@ -105,7 +105,7 @@ class Workshop:
 
     @staticmethod
     def _score(metric: str, outputs: list[Array], row: _Kept) -> Scores:
-        return METRICS[metric](outputs, row.outputs, row.labels)
+        return metric_of(metric)(outputs, row.outputs, row.labels)
 
     def _kept(self, part: Part) -> list[_Kept]:
         """The batches of a part with the outputs of the original, in memory."""
@@ -119,8 +119,6 @@ class Workshop:
                 self.metric = self.metric or self.options.metric or default_metric(outputs, batch.labels)
             if not rows:
                 raise UsageError(f"the data have too few samples for a {part} part; give more")
-            if self.metric not in METRICS:
-                raise UsageError(f"no metric is called {self.metric!r}; there are {', '.join(METRICS)}")
             self._reference[part] = rows
         return self._reference[part]
 

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnx_nepenthe import budgeted
+from onnx_nepenthe import billing, budgeted
 from onnx_nepenthe.budget import smoothed
 from onnx_nepenthe.errors import UsageError, VerificationError
 from onnx_nepenthe.graph.view import view_from_model
@@ -20,6 +20,7 @@ from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.pipeline import collapse
 from onnx_nepenthe.rectifiers import find_rectifiers
+from onnx_nepenthe.report.json import record_of_outcome
 from onnx_nepenthe.substitutes import dominators, substitutes
 from onnx_nepenthe.workshop import Made, Workshop
 
@@ -113,3 +114,30 @@ def test_smoothing_averages_with_the_proxy() -> None:
     assert smoothed(np.array([2.0, 0.0]), np.array([2.0, 2.0])).tolist() == [1.5, 0.5]
     assert smoothed(np.array([-1.0]), np.array([0.0])).tolist() == [0.0]
     assert smoothed(np.array([]), np.array([])).tolist() == []
+
+
+@pytest.mark.usefixtures("faked")
+def test_what_a_fit_did_away_with_says_so() -> None:
+    outcome = collapse(model("digits-mlp"), "m", Options(data=DATA, max_drop=8.0, latency="off", prove_budget_s=0.0))
+    record = record_of_outcome(outcome)
+    fitted = [row for row in record["rectifier_rows"] if (row["evidence"] or {}).get("kind") == "fitted"]
+    assert len(fitted) == sum(one.rectifiers for one in outcome.price.substitutes)  # type: ignore[union-attr]
+    assert all(row["status"] == "removed" for row in fitted)
+    rewrites = [rewrite for rewrite in record["rewrites"] if rewrite["evidence"] is not None]
+    assert [rewrite["evidence"]["residual"] for rewrite in rewrites] == [
+        one["residual"] for one in record["price"]["substitutes"]
+    ]
+
+
+@pytest.mark.usefixtures("faked")
+def test_where_nothing_is_cheap_enough_the_exact_collapse_has_its_bill() -> None:
+    outcome = collapse(model("digits-mlp"), "m", Options(data=DATA, max_drop=0.0, latency="off", prove_budget_s=0.0))
+    assert outcome.price is not None
+    assert outcome.price.drop <= 0.0
+
+
+@pytest.mark.usefixtures("faked")
+def test_a_price_that_the_exact_collapse_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(billing, "paired_drop", lambda *rest: (9.0, 8.0, 10.0))
+    with pytest.raises(VerificationError, match=r"9\.00 points lost"):
+        collapse(model("digits-mlp"), "m", Options(data=DATA, max_drop=8.0, latency="off", prove_budget_s=0.0))

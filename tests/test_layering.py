@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         *("report", "pipeline", "inspection", "samples", "candidate", "checking", "narrowing"),
         *("run", "verification", "benchmark", "measuring"),
-        *("workshop", "spending", "budget", "budgeted"),
+        *("workshop", "spending", "budget", "billing", "budgeted"),
     ),
     ("cli",),
 )
@@ -50,6 +50,10 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("budget", "workshop"),
         ("budgeted", "inspection"),
         ("budgeted", "budget"),
+        ("budgeted", "billing"),
+        ("billing", "inspection"),
+        ("billing", "spending"),
+        ("billing", "workshop"),
         ("budgeted", "samples"),
         ("budgeted", "spending"),
         ("budgeted", "workshop"),
@@ -96,6 +100,7 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("pipeline", "inspection"),
         ("pipeline", "candidate"),
         ("pipeline", "checking"),
+        ("pipeline", "samples"),
         ("samples", "inspection"),
         ("candidate", "inspection"),
         ("candidate", "samples"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.metrics import METRICS, default_metric, paired_drop
+from onnx_nepenthe.metrics import METRICS, default_metric, metric_of, paired_drop
 
 SCORES = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
 
@@ -53,3 +55,24 @@ def test_paired_drop_has_its_interval_around_the_mean() -> None:
     drop, low, high = paired_drop(before, after, rng)
     assert drop == pytest.approx(2.0)
     assert 0.5 < low < 2.0 < high < 4.0
+
+
+def test_a_metric_of_the_users_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_metric.py").write_text(
+        "def half(outputs, reference, labels):\n    return [50.0] * len(outputs[0])\n"
+        "def one(outputs, reference, labels):\n    return 1.0\n"
+        "def nan(outputs, reference, labels):\n    return [float('nan')] * len(outputs[0])\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    assert metric_of("own_metric:half")([SCORES], [SCORES], None).tolist() == [50.0, 50.0]
+    with pytest.raises(UsageError, match="1 numbers for 2 samples"):
+        metric_of("own_metric:one")([SCORES], [SCORES], None)
+    with pytest.raises(UsageError, match="one finite each"):
+        metric_of("own_metric:nan")([SCORES], [SCORES], None)
+
+
+@pytest.mark.parametrize(("name", "message"), [("bleu", "there are top1"), ("no_such_module:f", "no_such_module")])
+def test_an_unknown_metric_is_named(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        metric_of(name)

@@ -12,6 +12,7 @@ from onnx_nepenthe.cli.app import Command
 from onnx_nepenthe.cli.measuring import collapsing, with_measurements
 from onnx_nepenthe.cli.output import Output, check_paths, write_text
 from onnx_nepenthe.cli.parameters import COUNT, FILE, common, data, model, options_from, user_cache
+from onnx_nepenthe.cli.spending import spending
 from onnx_nepenthe.report.html import page_from
 from onnx_nepenthe.report.json import record_of_outcome
 from onnx_nepenthe.report.terminal import print_outcome
@@ -22,6 +23,7 @@ from onnx_nepenthe.report.terminal import print_outcome
 @click.option("-o", "--output", "out", metavar="OUT", type=FILE, help="Result; default MODEL.collapsed.onnx.")
 @data
 @collapsing
+@spending
 @model
 @click.option(
     "--latency",
@@ -51,12 +53,15 @@ def collapse(
 ) -> None:
     """Remove the rectifiers of MODEL that are lines and compose the operators around them.
 
+    With --max-drop or --target-speedup, parts that are no lines are replaced by fitted operators too.
+
     The result is verified against MODEL and timed against it; MODEL is never changed. Without --data only what can
     be proved from the graph is used. `--data package.module:callable` imports that module and calls it: it runs code.
 
     \b
     Example:
       onnx-nepenthe collapse model.onnx --data calibration.npz -o shallower.onnx
+      onnx-nepenthe collapse model.onnx --data labelled.npz --max-drop 1 -o faster.onnx
     """
     target = out or path.with_name(f"{path.stem}.collapsed.onnx")
     check_paths({"the model": path, "the result": target, "--json": given["json_path"], "--report": report})

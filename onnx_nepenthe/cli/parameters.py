@@ -132,6 +132,7 @@ def options_from(given: Mapping[str, Any], progress: Progress) -> Options:
 _PLAIN = (
     *("data", "proved_only", "prove_budget_s", "latency", "batch", "latency_batch", "seed"),
     *("limit", "verify_limit", "freeze_initializers", "cache", "scan", "line_sums", "by_class", "max_flip_rate"),
+    *("max_drop", "target_speedup", "metric", "fit_limit", "tune_limit"),
 )
 _SOURCE = ("image_size", "mean", "std", "scale", "layout", "colour", "resize", "whole_feeds", "workers")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from onnx_nepenthe.evidence import Evidence, Observed, Proved
-from onnx_nepenthe.linearise import Decision
+from onnx_nepenthe.linearise import Decision, Undecided
 from onnx_nepenthe.outcome import Inspection, Outcome, RectifierRow, Refusal
 from onnx_nepenthe.report.text import template
 
@@ -54,6 +54,7 @@ def facts_of(row: RectifierRow) -> RectifierFacts:
     rectifier, counts, found = row.rectifier, row.counts, row.found
     names = rectifier.activation.names
     is_decided = isinstance(found, Decision)
+    refusal = found.refusal if isinstance(found, Undecided) and row.fitted is None else None
     return RectifierFacts(
         name=rectifier.label,
         op=rectifier.op,
@@ -64,11 +65,11 @@ def facts_of(row: RectifierRow) -> RectifierFacts:
         entropy=None if counts is None else counts.layer_entropy(),
         status="removed" if row.removed else "linear" if is_decided else "stays",
         pieces=_pieces(names, found) if isinstance(found, Decision) else {},
-        evidence=found.evidence if isinstance(found, Decision) else None,
+        evidence=found.evidence if isinstance(found, Decision) else row.fitted,
         proved=found.proved if isinstance(found, Decision) else 0,
         observed=found.observed if isinstance(found, Decision) else 0,
-        reason="" if isinstance(found, Decision) else found.refusal.reason,
-        lift="" if isinstance(found, Decision) else found.refusal.lift,
+        reason="" if refusal is None else refusal.reason,
+        lift="" if refusal is None else refusal.lift,
     )
 
 
@@ -101,7 +102,7 @@ def evidence_words(evidence: Evidence | None) -> str:
             return f"proved, {how}"
         case Observed(n=n):
             return f"seen {n:,}x"
-    return str(evidence)
+    return f"fitted, residual {evidence.residual:.3g}"
 
 
 def all_refusals(inspection: Inspection, outcome: Outcome | None = None) -> tuple[Refusal, ...]:

@@ -7,10 +7,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from onnx_nepenthe.outcome import Refusal
+from onnx_nepenthe.outcome import Bought, Price, Refusal
 from onnx_nepenthe.report import text
 from onnx_nepenthe.report.facts import REGIMES, grouped
 from onnx_nepenthe.report.json import plain
+from onnx_nepenthe.report.price import price_words
 
 TEMPLATE = "report.html.j2"
 _SIZES = (
@@ -42,12 +43,20 @@ def page_from(record: Mapping[str, Any]) -> str:
     }
     page = environment.get_template(TEMPLATE).render(
         report=report,
+        price_words=_price_words(report["price"]),
         sizes=_size_rows(report),
         bars=[bar(row) for row in report["rectifier_rows"]],
         regimes=[kind for kind in REGIMES if any(kind in (row["shares"] or ()) for row in report["rectifier_rows"])],
         groups=grouped(Refusal(**refusal) for refusal in report["refusals"]),
     )
     return page + "\n"
+
+
+def _price_words(price: Mapping[str, Any] | None) -> str:
+    if price is None:
+        return ""
+    substitutes = tuple(Bought(**one) for one in price["substitutes"])
+    return price_words(Price(**(dict(price) | {"substitutes": substitutes})))
 
 
 def _size_rows(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:

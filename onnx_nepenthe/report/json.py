@@ -18,6 +18,7 @@ from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.measure import to_json
 from onnx_nepenthe.outcome import Inspection, Outcome, Side
 from onnx_nepenthe.report.facts import RectifierFacts, all_refusals, facts_of
+from onnx_nepenthe.report.price import fitted_values, price_record
 from onnx_nepenthe.verify import Verdict
 
 SCHEMA_VERSION = 1
@@ -63,7 +64,7 @@ def record_of_outcome(outcome: Outcome, *, output: object = None, command: str =
         output: what was written, None when nothing was.
         command: as typed.
     """
-    inspection = outcome.inspection
+    inspection, fits = outcome.inspection, fitted_values(outcome)
     return {
         **head("collapse", inspection.name, outcome.message, command),
         "written": output is not None,
@@ -72,6 +73,7 @@ def record_of_outcome(outcome: Outcome, *, output: object = None, command: str =
         **_sizes(inspection.side, outcome.after),
         "latency": latency_record(outcome.latency),
         "verification": verification_record(outcome.verdict),
+        "price": price_record(outcome.price),
         **_findings(inspection),
         "rewrites": [
             {
@@ -81,6 +83,7 @@ def record_of_outcome(outcome: Outcome, *, output: object = None, command: str =
                 "made": rewrite.made,
                 "region": rewrite.region,
                 "speedup": outcome.speedups.get(rewrite.region),
+                "evidence": evidence_record(fits[rewrite.value]) if rewrite.value in fits else None,
             }
             for rewrite in outcome.rewrites
         ],

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from onnx_nepenthe.evidence import Observed
-from onnx_nepenthe.outcome import Inspection, Outcome, Side
+from onnx_nepenthe.outcome import Inspection, Outcome, Price, Side
 from onnx_nepenthe.report.facts import REGIMES, RectifierFacts, all_refusals, evidence_words, facts_of, grouped
+from onnx_nepenthe.report.price import price_words
 from onnx_nepenthe.report.text import clean, integer, milliseconds, percent, plural, sentence, shorten, size, template
 from onnx_nepenthe.report.words import by_samples_words, latency_words, verdict_words
 from onnx_nepenthe.rewrite import Rewrite
@@ -50,6 +51,21 @@ def print_outcome(console: Console, outcome: Outcome, *, everything: bool = Fals
         console.print(Text("Latency: not measured"))
     if outcome.verdict is not None:
         console.print(Text(sentence(verdict_words(outcome.verdict))))
+    if outcome.price is not None:
+        _print_price(console, outcome.price)
+
+
+def _print_price(console: Console, price: Price) -> None:
+    if price.substitutes:
+        columns = (("fitted operator", "left", None), ("kind", "left", 6), ("gone", "right", 5), ("left", "right", 6))
+        table = table_of(*columns, ("points", "right", 6), ("saves", "right", 9))
+        for one in price.substitutes:
+            value = Text(shorten(one.target, 34))
+            numbers = (f"{one.residual:.3f}", f"{one.drop:.2f}", milliseconds(one.gain_ms))
+            table.add_row(value, one.kind, str(one.rectifiers), *numbers)
+        title = "Bought (gone: rectifiers; left: share of the variance not fitted; points and time saved alone)"
+        print_table(console, title, table)
+    console.print(Text(sentence(price_words(price))))
 
 
 def print_verdict(console: Console, verdict: Verdict) -> None:

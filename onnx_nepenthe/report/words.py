@@ -22,7 +22,7 @@ def closing_line(outcome: Outcome, name: str, output: Path | None) -> str:
     if not outcome.is_collapsed:
         result = f"{output} is a copy of {name}" if output is not None else "the result is the model that came in"
         return clean(f"nothing could be collapsed; {result}{_then(next_step(outcome.inspection, outcome))}")
-    gains = f"{gain_words(outcome)}, {check_words(outcome.verdict)}"
+    gains = f"{gain_words(outcome)}, {paid_words(outcome)}{check_words(outcome.verdict)}"
     return clean(f"{output} written: {gains}" if output is not None else f"collapsed: {gains}")
 
 
@@ -37,6 +37,14 @@ def gain_words(outcome: Outcome) -> str:
     changed = [f"{what} {old} → {new}" for what, old, new in pairs if old != new]
     speed = [] if outcome.latency is None else [speed_words(outcome.latency)]
     return ", ".join([*changed, *speed]) or "rewritten"
+
+
+def paid_words(outcome: Outcome) -> str:
+    """What it cost; "" where nothing was paid."""
+    price = outcome.price
+    if price is None or not price.substitutes:
+        return ""
+    return f"paid {price.drop:.2f} points of {price.metric} ({price.low:.2f} to {price.high:.2f}), "
 
 
 def speed_words(latency: Comparison) -> str:

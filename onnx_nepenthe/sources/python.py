@@ -84,7 +84,7 @@ class _Python:
             return Called(type(spec).__name__, lambda: spec, ports, options, reader=spec)
         if not isinstance(spec, str):
             return Called(getattr(spec, "__qualname__", type(spec).__name__), spec, ports, options)
-        return Called(spec, _imported(spec), ports, options)
+        return Called(spec, imported(spec), ports, options)
 
 
 def _is_reader(value: object) -> bool:
@@ -100,7 +100,12 @@ def _drained(reader: Any) -> Iterator[object]:
         yield record
 
 
-def _imported(spec: str) -> Callable[[], Any]:
+def imported(spec: str) -> Callable[..., Any]:
+    """What "package.module:callable" names; importing the module runs its code.
+
+    Raises:
+        UsageError: there is no such module or callable.
+    """
     module_name, _, path = spec.partition(":")
     try:
         with _importing_from_current_directory():
@@ -112,8 +117,8 @@ def _imported(spec: str) -> Callable[[], Any]:
             raise UsageError(f"{spec}: module {module_name!r} has nothing called {path!r}")
         found = getattr(found, name)
     if not callable(found):
-        raise UsageError(f"{spec}: {path!r} is {type(found).__name__}, not a callable without arguments")
-    made: Callable[[], Any] = found
+        raise UsageError(f"{spec}: {path!r} is {type(found).__name__}, not callable")
+    made: Callable[..., Any] = found
     return made
 
 

@@ -13,7 +13,7 @@ from onnx_nepenthe.evidence import Observed, Proved
 from onnx_nepenthe.graph.stats import ModelSize
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.linearise import Decision, Undecided
-from onnx_nepenthe.outcome import Inspection, Outcome, RectifierRow, Refusal, Side
+from onnx_nepenthe.outcome import Bought, Inspection, Outcome, Price, RectifierRow, Refusal, Side
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.rewrite import Rewrite
@@ -131,6 +131,12 @@ def outcome(count: int = 1, *, collapsed: bool = True) -> Outcome:
         options={"latency": "measured"},
         message="made-up.collapsed.onnx written" if collapsed else "nothing could be collapsed",
     )
+
+
+def price() -> Price:
+    """One fitted block."""
+    bought = Bought("relu1_y", HOSTILE, "conv3", 2, 0.06, 0.4, 0.25, ("layer2/conv", "layer2/relu"))
+    return Price("top1", 97.5, 96.9, 0.6, -0.1, 1.3, 360, 1.0, 0.5, 12, (bought,))
 
 
 def positive_model() -> onnx.ModelProto:

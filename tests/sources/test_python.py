@@ -184,7 +184,7 @@ def test_import_from_the_current_directory_leaves_the_path_as_it_was(module: Pat
         ("import nothing_like_it", "feeds", "ModuleNotFoundError: No module named 'nothing_like_it'"),
         ("def (", "feeds", "SyntaxError"),
         ("x = 1", "feeds", "has nothing called 'feeds'"),
-        ("feeds = 1", "feeds", "'feeds' is int, not a callable"),
+        ("feeds = 1", "feeds", "'feeds' is int, not callable"),
     ],
 )
 def test_code_that_cannot_be_used(module: Path, code: str, name: str, message: str) -> None:

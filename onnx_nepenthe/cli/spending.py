@@ -1,0 +1,47 @@
+"""Options on what may be paid for speed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from onnx_nepenthe.cli.parameters import COUNT, together
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.metrics import METRICS, metric_of
+
+
+def metric(ctx: click.Context, param: click.Parameter, text: Any) -> str:
+    """The name of a metric, checked before any work."""
+    if text and ":" not in text:
+        try:
+            metric_of(text)
+        except UsageError as error:
+            raise click.BadParameter(str(error), ctx=ctx, param=param) from None
+    return text or ""
+
+
+spending = together(
+    click.option(
+        "--max-drop",
+        type=click.FloatRange(min=0),
+        metavar="POINTS",
+        help="Be as fast as possible for at most so many points of --metric, without training; needs --data. Fits, "
+        "choices and the proof of the price each use samples of their own.",
+    ),
+    click.option(
+        "--target-speedup",
+        type=click.FloatRange(min=1, min_open=True),
+        metavar="RATIO",
+        help="Reach this speed-up at the least price; needs --data. Exit code 3 when it cannot be reached.",
+    ),
+    click.option(
+        "--metric",
+        callback=metric,
+        metavar="NAME",
+        help=f"What points are: {', '.join(METRICS)}, or package.module:callable (runs code). 100 is perfect. Default "
+        "top1 with labels, agreement (with MODEL) for other classifiers, error (per cent of the outputs) else.",
+    ),
+    click.option("--fit-limit", type=COUNT, default=1024, show_default=True, help="Samples to fit on at most."),
+    click.option("--tune-limit", type=COUNT, default=1024, show_default=True, help="Samples to score fits on at most."),
+)

@@ -1,0 +1,37 @@
+"""What a budgeted collapse cost, as data and in words."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from onnx_nepenthe.evidence import Fitted
+from onnx_nepenthe.outcome import Outcome, Price
+from onnx_nepenthe.report.text import clean, plural
+
+
+def price_record(price: Price | None) -> dict[str, Any] | None:
+    """What `--json` says; None for a collapse without a price."""
+    return None if price is None else asdict(price)
+
+
+def fitted_values(outcome: Outcome) -> dict[str, Fitted]:
+    """Value → what its computation rests on, for those that a fit computes."""
+    bought = () if outcome.price is None else outcome.price.substitutes
+    return {one.target: Fitted(one.residual) for one in bought}
+
+
+def price_words(price: Price) -> str:
+    """The price as one sentence.
+
+    >>> price_words(Price("top1", 90.0, 89.5, 0.5, 0.1, 0.9, 400, 1.0, 0.4, 12, ()))[:56]
+    'paid 0.50 of 1 points of top1 (95 % interval 0.10 to 0.9'
+    """
+    allowed = f"of {price.allowed:g} " if price.allowed is not None else ""
+    count = len(price.substitutes)
+    gone = sum(one.rectifiers for one in price.substitutes)
+    bought = f"{plural(count, 'fitted operator')} for {plural(gone, 'rectifier')}" if count else "nothing"
+    return clean(
+        f"paid {price.drop:.2f} {allowed}points of {price.metric} (95 % interval {price.low:.2f} to {price.high:.2f}) "
+        f"on {plural(price.samples, 'verification sample')}: {price.before:.2f} → {price.after:.2f}; bought {bought}"
+    )

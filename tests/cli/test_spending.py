@@ -1,0 +1,71 @@
+"""A budget on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from onnx_nepenthe.cli import app
+from onnx_nepenthe.metrics import METRICS
+from tests.helpers.outcomes import mixed_model, save_case
+
+Invoke = Callable[..., Result]
+FAST = ("--latency", "off", "--no-cache", "--prove-budget", "0")
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> tuple[Path, Path]:
+    return save_case(tmp_path, mixed_model())
+
+
+def test_help_names_every_metric(invoke: Invoke) -> None:
+    text = " ".join(invoke("collapse", "--help").output.split())
+    assert all(name in text for name in METRICS)
+    assert "--max-drop POINTS" in text
+
+
+def test_a_budget_is_recorded(invoke: Invoke, case: tuple[Path, Path]) -> None:
+    model, data = case
+    words = ("--max-drop", "5", "--metric", "error", "--fit-limit", "10", "--json", "out.json")
+    done = invoke("collapse", model, "--data", data, *FAST, *words)
+    assert done.exit_code == 0, done.output
+    record = json.loads(Path("out.json").read_text())
+    assert (record["options"]["max_drop"], record["options"]["fit_limit"]) == (5.0, 10)
+    assert record["price"]["metric"] == "error"
+    assert record["price"]["drop"] <= 5
+    assert record["price"]["allowed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--max-drop", "1"), "give --data"),
+        (("--max-drop", "1", "--target-speedup", "2", "--data", "data.npz"), "exclude each other"),
+        (("--max-drop", "-1"), "--max-drop"),
+        (("--target-speedup", "1"), "--target-speedup"),
+        (("--metric", "bleu"), "no metric is called 'bleu'"),
+    ],
+)
+def test_wrong_usage_is_said(invoke: Invoke, case: tuple[Path, Path], words: tuple[str, ...], message: str) -> None:
+    done = invoke("collapse", case[0], *FAST, *words)
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+    assert not case[0].with_name("model.collapsed.onnx").exists()
+
+
+def test_a_speedup_out_of_reach_is_exit_code_3_and_writes_nothing(invoke: Invoke, case: tuple[Path, Path]) -> None:
+    model, data = case
+    done = invoke("collapse", model, "--data", data, *FAST, "--target-speedup", "1000", "--json", "out.json")
+    assert done.exit_code == 3
+    assert json.loads(Path("out.json").read_text())["error"]["exit_code"] == 3
+    assert not model.with_name("model.collapsed.onnx").exists()
