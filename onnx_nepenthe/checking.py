@@ -120,10 +120,13 @@ def blame(findings: Findings, candidate: Candidate, verdict: Verdict, options: O
     def passes_cut(cuts: Sequence[Cut]) -> bool:
         return check(findings, without(findings, cuts).model, options).passed
 
-    if narrowed.cuts and not passes_cut(narrowed.cuts):
-        culprits = " and ".join(cut.name for cut in bisect(narrowed.cuts, passes_cut))
-    else:
-        culprits = " and ".join(region.name for region in bisect(candidate.regions, passes))
+    try:
+        if narrowed.cuts and not passes_cut(narrowed.cuts):
+            culprits = " and ".join(cut.name for cut in bisect(narrowed.cuts, passes_cut))
+        else:
+            culprits = " and ".join(region.name for region in bisect(candidate.regions, passes))
+    except VerificationError as error:
+        return VerificationError(f"verification failed: {verdict.reason}; {error}; nothing was written")
     return VerificationError(
         f"verification failed: {verdict.reason}; the culprit is the rewrite that makes {culprits}; "
         "nothing was written. Leave its rule out with --skip-rule, and please report it"

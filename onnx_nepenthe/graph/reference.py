@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
 from onnx_nepenthe.errors import UnreadableError, UnsupportedError
+from onnx_nepenthe.graph.mended import MENDED
 from onnx_nepenthe.opview import Tensor
 
 Array = npt.NDArray[Any]
@@ -42,7 +43,7 @@ class ReferenceRunner:
         self.inputs = tuple(_tensor(v) for v in graph.inputs if v.name not in graph.initializers)
         self.outputs = tuple(_tensor(v) for v in graph.outputs)
         try:
-            self._native = ReferenceEvaluator(ir.to_proto(loaded))
+            self._native = ReferenceEvaluator(ir.to_proto(loaded), new_ops=[*MENDED])
         except Exception as error:
             raise UnsupportedError(f"onnx.reference cannot run {self._name}: {_one_line(error)}") from error
 
