@@ -22,9 +22,10 @@ from onnx_nepenthe.activations.base import Activation
 from onnx_nepenthe.affine.maps import FloatArray
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView
-from onnx_nepenthe.proving.bounds import Bounds, interval
+from onnx_nepenthe.proving.bounds import Bounds
+from onnx_nepenthe.proving.crown_boxes import Box, box_from, by_channel, meet
 from onnx_nepenthe.proving.crown_lines import Lines, is_piecewise_linear, undecided
-from onnx_nepenthe.proving.crown_nodes import LARGEST_VALUE, OWN_ERROR, Affine, Box, Kink, affine_node, kink_node
+from onnx_nepenthe.proving.crown_nodes import LARGEST_VALUE, OWN_ERROR, Affine, Kink, affine_node, kink_node
 from onnx_nepenthe.proving.crown_pool import Pool, pool_node
 
 LOG = logging.getLogger(__name__)
@@ -78,24 +79,36 @@ def relaxed_bounds(
 
 @dataclass(eq=False)
 class _Relaxation:
-    """Nodes seen so far, and the box of every value that can be used."""
+    """Nodes seen so far, and the box of every value that can be used.
+
+    What depends on a large value is not followed: it could only start anew from bounds that have grown too wide.
+    """
 
     view: GraphView
     bounds: Mapping[str, Bounds]
     bends: Mapping[str, Bend]
     deadline: float
     boxes: dict[str, Box] = field(default_factory=dict)
+    large: set[str] = field(default_factory=set)
     nodes: dict[str, _Node] = field(default_factory=dict)
     found: dict[str, Bounds] = field(default_factory=dict)
     lines: dict[tuple[str, float], Lines] = field(default_factory=dict)
 
     def add(self, op: OpView) -> None:
-        for operand in op.inputs:
-            if operand is not None and operand.constant is None:
-                self._admit(operand.name)
+        self._check_time()
+        operands = [operand.name for operand in op.inputs if operand is not None and operand.constant is None]
+        for name in operands:
+            self._admit(name)
+        if not self.large.isdisjoint(operands):
+            self.large.update(op.outputs)
+            return
         for index, name in enumerate(op.outputs):
             if name and self.view.tensors[name].constant is None:
                 self._add_output(op, index, name)
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self.deadline:
+            raise _OutOfTimeError
 
     def _admit(self, name: str) -> None:
         """Take a value that no node explains as anything within its bounds."""
@@ -103,9 +116,12 @@ class _Relaxation:
         if name in self.boxes or name not in self.bounds or tensor is None or not tensor.shape:
             return
         sizes = [size for size in tensor.shape[1:] if isinstance(size, int) and size > 0]
-        if len(sizes) < len(tensor.shape) - 1 or np.prod(sizes) > LARGEST_VALUE:
+        if np.prod(sizes) > LARGEST_VALUE:
+            self.large.add(name)
             return
-        box = _box(self.bounds[name], tuple(sizes))
+        if len(sizes) < len(tensor.shape) - 1:
+            return
+        box = box_from(self.bounds[name], tuple(sizes))
         if np.isfinite(box.largest).all():
             self.boxes[name] = box
 
@@ -120,8 +136,8 @@ class _Relaxation:
         if made is None or not self._agrees(name, made[1]):
             return
         self.nodes[name] = made[0]
-        known = _box(self.bounds[name], made[1].sizes)
-        self.boxes[name] = _meet(made[1], known)
+        known = box_from(self.bounds[name], made[1].sizes)
+        self.boxes[name] = meet(made[1], known)
 
     def _is_readable(self, bend: Bend) -> bool:
         spares_samples = bend.activation.axis is None or bend.activation.axis >= 1
@@ -143,7 +159,7 @@ class _Relaxation:
             box = self._tightened(name, bend.activation, box)
             self.boxes[name] = box
         if name in self.nodes:
-            self.found[name] = _by_channel(box, bend.axis, self.bounds[name].may_be_nan)
+            self.found[name] = by_channel(box, bend.axis, self.bounds[name].may_be_nan)
         return box
 
     def _tightened(self, name: str, activation: Activation, box: Box) -> Box:
@@ -161,14 +177,13 @@ class _Relaxation:
                 lowest, highest = self._ends(name, chosen, box.sizes, closest)
                 low.flat[chosen] = np.maximum(low.flat[chosen], lowest)
                 high.flat[chosen] = np.minimum(high.flat[chosen], highest)
-        return _meet(Box(low, high), box)
+        return meet(Box(low, high), box)
 
     def _ends(
         self, name: str, chosen: npt.NDArray[np.intp], sizes: tuple[int, ...], closest: float
     ) -> tuple[FloatArray, FloatArray]:
         """The smallest and largest value of some of the numbers of a value."""
-        if time.monotonic() > self.deadline:
-            raise _OutOfTimeError
+        self._check_time()
         form = np.zeros((2 * chosen.size, int(np.prod(sizes))))
         rows = np.arange(chosen.size)
         form[rows, chosen] = 1.0
@@ -214,28 +229,3 @@ class _Relaxation:
 def _dot(a: FloatArray, b: FloatArray) -> FloatArray:
     # Not a BLAS product: on a busy machine its threads cost more than these few passes over memory.
     return np.einsum("ij,j->i", a.reshape(a.shape[0], -1), b.reshape(-1)) if b.any() else np.zeros(a.shape[0])
-
-
-def _box(bounds: Bounds, sizes: tuple[int, ...]) -> Box:
-    """Channel bounds for every number of a sample."""
-    axis = bounds.axis
-    if axis is None or not 1 <= axis <= len(sizes) or bounds.channels != sizes[axis - 1]:
-        bounds, axis = bounds.hull(), None
-    shape = [1] * (len(sizes) + 1)
-    if axis is not None:
-        shape[axis] = -1
-    low, high = (np.broadcast_to(end.reshape(shape), (1, *sizes)) for end in (bounds.low, bounds.high))
-    return Box(low, high)
-
-
-def _meet(a: Box, b: Box) -> Box:
-    """Where both hold."""
-    low, high = np.maximum(a.low, b.low), np.minimum(a.high, b.high)
-    return Box(low, np.maximum(low, high))
-
-
-def _by_channel(box: Box, axis: int | None, may_be_nan: bool) -> Bounds:
-    if axis is None or axis < 1:
-        return interval(box.low.min(initial=np.inf), box.high.max(initial=-np.inf), may_be_nan=may_be_nan)
-    others = tuple(i for i in range(box.low.ndim) if i != axis)
-    return interval(box.low.min(axis=others), box.high.max(axis=others), axis, may_be_nan)

@@ -21,6 +21,7 @@ from onnx_nepenthe.affine.maps import FloatArray, PerChannel
 from onnx_nepenthe.ops import READERS
 from onnx_nepenthe.ops.base import Chain, Select, Stack, Total
 from onnx_nepenthe.opview import OpView
+from onnx_nepenthe.proving.crown_boxes import Box
 from onnx_nepenthe.proving.crown_lines import Lines, is_rounded, lines, shaped, value
 from onnx_nepenthe.proving.crown_steps import (
     Move,
@@ -44,24 +45,6 @@ LARGEST_VALUE = 2**16
 """Numbers in one sample of a value; larger values are left to intervals."""
 SUMS_BEFORE_DIVIDING = frozenset({"AveragePool", "GlobalAveragePool", "ReduceMean"})
 DEFAULT_DOMAINS = ("", "ai.onnx")
-
-
-@dataclass(frozen=True, eq=False)
-class Box:
-    """Where each number of one sample lies: finite float64 ends (1, *sizes)."""
-
-    low: FloatArray
-    high: FloatArray
-
-    @property
-    def sizes(self) -> Sizes:
-        """Shape of one sample."""
-        return self.low.shape[1:]
-
-    @property
-    def largest(self) -> FloatArray:
-        """The larger size of both ends."""
-        return np.maximum(np.abs(self.low), np.abs(self.high))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +108,8 @@ def terms_from(op: OpView, index: int, boxes: Mapping[str, Box]) -> tuple[Term, 
     """
     reader = READERS.get(op.op_type) if op.domain in DEFAULT_DOMAINS and not op.has_subgraph else None
     reading = None if reader is None else reader(op)
+    if index > 0 and not isinstance(reading, Select):
+        return None
     match reading:
         case Chain():
             steps = _normalisation(op) if op.op_type == "BatchNormalization" else reading.steps

@@ -11,7 +11,8 @@ from onnx_nepenthe.affine.maps import Conv, FloatArray, behind
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.ops.padding import window
 from onnx_nepenthe.opview import OpView
-from onnx_nepenthe.proving.crown_nodes import DEFAULT_DOMAINS, OWN_ERROR, Box
+from onnx_nepenthe.proving.crown_boxes import Box
+from onnx_nepenthe.proving.crown_nodes import DEFAULT_DOMAINS, OWN_ERROR
 from onnx_nepenthe.proving.crown_steps import Sizes, windows
 
 

@@ -11,8 +11,11 @@ import pytest
 
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.inspection import prove
+from onnx_nepenthe.opview import OpView, Tensor
 from onnx_nepenthe.prove import Bounds, bounds_of
 from onnx_nepenthe.proving.crown import Bend, relaxed_bounds
+from onnx_nepenthe.proving.crown_boxes import Box
+from onnx_nepenthe.proving.crown_nodes import affine_node
 from onnx_nepenthe.rectifiers import find_rectifiers
 
 OFF, ON, UNSURE = 0, 1, -1
@@ -151,6 +154,23 @@ def test_values_that_mix_samples_start_anew(nodes: str) -> None:
     for bounds in found.values():
         assert np.all(bounds.low >= -2.001)
         assert np.all(bounds.high <= 2.001)
+
+
+def test_only_the_first_output_is_the_value() -> None:
+    """The mask of Dropout is a float before opset 10, and is not x."""
+    op = OpView("Dropout", 9, inputs=(Tensor("x", ("N", 3)),), outputs=("a", "mask"), output_shapes=(("N", 3),) * 2)
+    boxes = {"x": Box(-np.ones((1, 3)), np.ones((1, 3)))}
+    assert affine_node(op, 0, "float", boxes) is not None
+    assert affine_node(op, 1, "float", boxes) is None
+
+
+def test_what_follows_a_large_value_is_left_to_intervals() -> None:
+    """A small value behind a large one would start from bounds that are hopeless."""
+    nodes = "a = Resize(x, , k) b = GlobalAveragePool(a) n = Neg(b) s = Add(b, n) z = Add(s, half) y = Relu(z)"
+    small = view_of(nodes, HALF, "float[4] k = {1, 1, 2, 2}")
+    large = view_of(nodes, HALF, "float[4] k = {1, 1, 64, 64}")
+    assert proofs(small, x=(-1, 1))["y"] == [ON, ON]
+    assert relaxed(large, x=(-1, 1)) == {}
 
 
 def test_a_broadcast_over_samples_is_sound() -> None:
