@@ -20,6 +20,7 @@ from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Bought, Inspection, Outcome, Price
 from onnx_nepenthe.rewrite import Rewrite
 from onnx_nepenthe.spending import Spending
+from onnx_nepenthe.steps import Step
 from onnx_nepenthe.workshop import Workshop
 
 
@@ -83,6 +84,7 @@ def outcome_of(
         latency=latency,
         price=price,
         message="collapsed",
+        steps=(Step(regions=shop.regions([one.made for one in spending.bought])), *exact.steps),
     )
 
 

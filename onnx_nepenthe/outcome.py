@@ -16,6 +16,7 @@ from onnx_nepenthe.measure import Measurement
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.rewrite import Rewrite
+from onnx_nepenthe.steps import Step
 from onnx_nepenthe.verify import Verdict
 
 
@@ -163,6 +164,7 @@ class Outcome:
         options: how it was run, JSON-able.
         message: the last line for the user.
         price: what was paid for speed; None for exact rewrites only.
+        steps: all that was done, with its numbers.
     """
 
     inspection: Inspection
@@ -176,6 +178,7 @@ class Outcome:
     options: Mapping[str, Any]
     message: str
     price: Price | None = None
+    steps: tuple[Step, ...] = ()
 
     @property
     def is_collapsed(self) -> bool:

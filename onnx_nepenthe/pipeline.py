@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from onnx_nepenthe import inspection
 from onnx_nepenthe.budgeted import collapse_within
 from onnx_nepenthe.candidate import Candidate, make_candidate
 from onnx_nepenthe.checking import blame, check, take_back
-from onnx_nepenthe.errors import VerificationError
+from onnx_nepenthe.errors import Refused, VerificationError
 from onnx_nepenthe.graph.edit import freeze_initializers
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.inspection import Findings, find, side_of
+from onnx_nepenthe.latency.sizes import run_sizes
 from onnx_nepenthe.narrowing import journal_of_cuts
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, Outcome, Refusal
 from onnx_nepenthe.rewrite import Rewrite, journal
+from onnx_nepenthe.samples import timing_feeds
+from onnx_nepenthe.steps import Step
 from onnx_nepenthe.verify import Verdict
 
 ROUNDS = 4
 """How often decisions that verification data contradict are taken back before giving up."""
+
+UNUSED_LINE = Refused("it is a line, but no operator beside it can take it, and one of its own costs no less")
 
 
 def inspect(model: Model, name: str, options: Options) -> Inspection:
@@ -72,18 +79,33 @@ def _outcome(
 ) -> Outcome:
     view = findings.view if candidate.model is None else view_from_model(candidate.model)
     gone = frozenset(r.key for r in findings.rectifiers if not _is_left(r.key, findings.view, view))
+    feeds = timing_feeds(findings, options)
+    before, after = candidate.dims, candidate.dims
+    if feeds is not None and candidate.model is not None:
+        before = before or run_sizes(findings.model, findings.view, feeds, options.config)
+        after = run_sizes(candidate.model, view, feeds, options.config)
     return Outcome(
-        inspection=inspection.report(findings, name, options, gone, candidate.dims),
+        inspection=inspection.report(findings, name, options, gone, before),
         model=candidate.model,
-        after=side_of(view, candidate.dims),
+        after=side_of(view, after),
         rewrites=() if candidate.model is None else _journal(candidate),
         speedups=candidate.speedups,
-        refusals=withdrawn + candidate.refusals,
+        refusals=(*withdrawn, *candidate.refusals, *_unused_lines(findings, candidate, gone)),
         latency=candidate.latency,
         verdict=verdict,
         options={"latency": options.latency, "seed": options.seed, "proved_only": options.proved_only},
         message="collapsed" if candidate.model is not None else "nothing could be collapsed",
+        steps=() if candidate.model is None else (Step(candidate.narrowed.cuts, candidate.regions),),
     )
+
+
+def _unused_lines(findings: Findings, candidate: Candidate, gone: frozenset[str]) -> Iterator[Refusal]:
+    """The lines that stay, unless a refusal names them already."""
+    named = {label for refusal in candidate.refusals for label in refusal.where.split(" + ")}
+    for key, decision in findings.linearised.decisions.items():
+        label = decision.rectifier.label
+        if key not in gone and label not in named:
+            yield Refusal.of(label, "composition", UNUSED_LINE)
 
 
 def _journal(candidate: Candidate) -> tuple[Rewrite, ...]:

@@ -13,17 +13,30 @@ from onnx_nepenthe import pipeline
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.graph.kinds import AnyModel, from_ir, to_ir
 from onnx_nepenthe.graph.save import check_target, copy, save
-from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.graph.serial import Model, digest
 from onnx_nepenthe.graph.view import view_from_model
 from onnx_nepenthe.measure import Measurement
 from onnx_nepenthe.options import LatencyMode, Options, Progress
 from onnx_nepenthe.outcome import Inspection, Outcome
+from onnx_nepenthe.recipe import Recipe
+from onnx_nepenthe.replaying import apply_recipe
+from onnx_nepenthe.report.json import plain
 from onnx_nepenthe.report.words import closing_line
 from onnx_nepenthe.rules import check_rules
 from onnx_nepenthe.session import SessionConfig
 from onnx_nepenthe.sources import SourceOptions
 
-__all__ = ["AnyModel", "Arguments", "Inspection", "Outcome", "collapse", "inspect", "options_from", "resolved"]
+__all__ = [
+    "AnyModel",
+    "Arguments",
+    "Inspection",
+    "Outcome",
+    "collapse",
+    "inspect",
+    "options_from",
+    "recipe_of",
+    "resolved",
+]
 
 EVERY_INPUT = "*"
 """Stands for all inputs of float type in `Options.input_ranges`."""
@@ -97,8 +110,10 @@ def inspect(model: AnyModel, options: Options) -> Inspection:
     return pipeline.inspect(own, name, resolved(options, own))
 
 
-def collapse(model: AnyModel, output: PathLike | None, options: Options) -> tuple[Any, Outcome]:
-    """Collapse `model`, which is not changed.
+def collapse(
+    model: AnyModel, output: PathLike | None, options: Options, plan: Recipe | None = None
+) -> tuple[Any, Outcome]:
+    """Collapse `model`, which is not changed; as `plan` says where there is one.
 
     Returns:
         A model of the kind that came in, for a path the Path written; and how it went. When nothing could be
@@ -109,13 +124,13 @@ def collapse(model: AnyModel, output: PathLike | None, options: Options) -> tupl
         NepentheError: an unreadable model or data, or a model that cannot be run on them.
     """
     if not isinstance(model, str | os.PathLike):
-        return _collapse_object(model, output, options)
+        return _collapse_object(model, output, options, plan)
     if output is None:
         raise UsageError("a model given as a path needs `output`, the path of the result")
     own, _ = to_ir(model)
     name = os.fspath(model)
     check_target(output, own, model)
-    outcome = pipeline.collapse(own, name, resolved(options, own))
+    outcome = _outcome(own, name, options, plan)
     options.progress("writing", 0, None)
     if outcome.is_collapsed:
         save(outcome.model, output, source=model)
@@ -124,12 +139,33 @@ def collapse(model: AnyModel, output: PathLike | None, options: Options) -> tupl
     return Path(output), _with_words(outcome, name, Path(output), options)
 
 
-def _collapse_object(model: AnyModel, output: PathLike | None, options: Options) -> tuple[Any, Outcome]:
+def recipe_of(model: AnyModel, outcome: Outcome) -> Recipe:
+    """What `collapse` did to `model`, to be done again.
+
+    Args:
+        model: what `collapse` was given.
+        outcome: what it gave.
+    """
+    own, _ = to_ir(model)
+    result = own if outcome.model is None else outcome.model
+    frozen = bool(outcome.options.get("freeze_initializers")) and outcome.is_collapsed
+    return Recipe(digest(own), digest(result), frozen, outcome.steps, plain(outcome.options), outcome.price)
+
+
+def _outcome(own: Model, name: str, options: Options, plan: Recipe | None) -> Outcome:
+    if plan is not None:
+        return apply_recipe(own, name, plan, resolved(options, own))
+    return pipeline.collapse(own, name, resolved(options, own))
+
+
+def _collapse_object(
+    model: AnyModel, output: PathLike | None, options: Options, plan: Recipe | None
+) -> tuple[Any, Outcome]:
     own, kind = to_ir(model)
     if output is not None:
         raise UsageError(f"`output` is for a model given as a path; the result of a {kind.value} is returned")
     name = _name(own)
-    outcome = pipeline.collapse(own, name, resolved(options, own))
+    outcome = _outcome(own, name, options, plan)
     result = from_ir(outcome.model, kind) if outcome.is_collapsed else model
     return result, _with_words(outcome, name, None, options)
 

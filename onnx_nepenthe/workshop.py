@@ -144,8 +144,12 @@ class Workshop:
     def build(self, made: Sequence[Made], model: Model | None = None) -> Model:
         """The original (or `model`, a part of it) with these substitutes."""
         base = self.findings.model if model is None else model
-        built: Model = rewrite(base, self.findings.view, [self._region(one) for one in self._in_order(made)])
+        built: Model = rewrite(base, self.findings.view, self.regions(made))
         return built
+
+    def regions(self, made: Sequence[Made]) -> tuple[Region, ...]:
+        """The rewrites that make these substitutes, in graph order."""
+        return tuple(self._region(one) for one in self._in_order(made))
 
     def _in_order(self, made: Sequence[Made]) -> list[Made]:
         position = {name: at for at, name in enumerate(self.findings.view.tensors)}

@@ -12,13 +12,15 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from onnx_nepenthe import billing, budgeted
+from onnx_nepenthe import billing, budgeted, run
 from onnx_nepenthe.budget import smoothed
 from onnx_nepenthe.errors import UsageError, VerificationError
+from onnx_nepenthe.graph.serial import digest
 from onnx_nepenthe.graph.view import view_from_model
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.pipeline import collapse
+from onnx_nepenthe.recipe import replay
 from onnx_nepenthe.rectifiers import find_rectifiers
 from onnx_nepenthe.report.json import record_of_outcome
 from onnx_nepenthe.substitutes import dominators, substitutes
@@ -141,3 +143,13 @@ def test_a_price_that_the_exact_collapse_breaks_is_an_error(monkeypatch: pytest.
     monkeypatch.setattr(billing, "paired_drop", lambda *rest: (9.0, 8.0, 10.0))
     with pytest.raises(VerificationError, match=r"9\.00 points lost"):
         collapse(model("digits-mlp"), "m", Options(data=DATA, max_drop=8.0, latency="off", prove_budget_s=0.0))
+
+
+@pytest.mark.usefixtures("faked")
+def test_what_was_bought_is_replayed_bit_for_bit() -> None:
+    options = Options(data=DATA, max_drop=8.0, latency="off", prove_budget_s=0.0)
+    _, outcome = run.collapse(model("digits-mlp"), None, options)
+    recipe = run.recipe_of(model("digits-mlp"), outcome)
+    assert recipe.price is not None
+    assert recipe.price.substitutes
+    assert digest(replay(model("digits-mlp"), recipe)) == digest(outcome.model) == recipe.result_hash

@@ -13,6 +13,7 @@ from onnx_nepenthe.cli.measuring import collapsing, with_measurements
 from onnx_nepenthe.cli.output import Output, check_paths, write_text
 from onnx_nepenthe.cli.parameters import COUNT, FILE, common, data, model, options_from, user_cache
 from onnx_nepenthe.cli.spending import spending
+from onnx_nepenthe.recipe import read_recipe, text_of
 from onnx_nepenthe.report.html import page_from
 from onnx_nepenthe.report.json import record_of_outcome
 from onnx_nepenthe.report.terminal import print_outcome
@@ -49,6 +50,8 @@ def collapse(
     report: Path | None,
     cache: Path | None,
     no_cache: bool,
+    plan_path: Path | None,
+    apply_path: Path | None,
     **given: Any,
 ) -> None:
     """Remove the rectifiers of MODEL that are lines and compose the operators around them.
@@ -64,11 +67,16 @@ def collapse(
       onnx-nepenthe collapse model.onnx --data labelled.npz --max-drop 1 -o faster.onnx
     """
     target = out or path.with_name(f"{path.stem}.collapsed.onnx")
-    check_paths({"the model": path, "the result": target, "--json": given["json_path"], "--report": report})
+    check_paths(
+        {"the model": path, "the result": target, "--json": given["json_path"], "--report": report, "--plan": plan_path}
+    )
     output = Output(given["json_path"], is_quiet=given["quiet"], verbosity=given["verbose"])
     given["cache"] = None if no_cache else cache or user_cache()
     with output.working() as bars:
-        written, outcome = run.collapse(path, target, with_measurements(options_from(given, bars), given))
+        plan = None if apply_path is None else read_recipe(apply_path)
+        written, outcome = run.collapse(path, target, with_measurements(options_from(given, bars), given), plan)
+        if plan_path is not None:
+            write_text(plan_path, text_of(run.recipe_of(path, outcome)))
     record = record_of_outcome(outcome, output=written, command=ctx.obj or "")
     if report is not None:
         write_text(report, page_from(record))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from onnx_nepenthe.cli.parameters import COUNT, together
+from onnx_nepenthe.cli.parameters import COUNT, FILE, together
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.metrics import METRICS, metric_of
 
@@ -41,6 +41,16 @@ spending = together(
         metavar="NAME",
         help=f"What points are: {', '.join(METRICS)}, or package.module:callable (runs code). 100 is perfect. Default "
         "top1 with labels, agreement (with MODEL) for other classifiers, error (per cent of the outputs) else.",
+    ),
+    click.option(
+        "--plan", "plan_path", metavar="JSON", type=FILE, help="Write what was done, with every number, to do it again."
+    ),
+    click.option(
+        "--apply",
+        "apply_path",
+        metavar="JSON",
+        type=FILE,
+        help="Do what a plan says, bit for bit; --data, if given, serve to verify. Refuses other models.",
     ),
     click.option("--fit-limit", type=COUNT, default=1024, show_default=True, help="Samples to fit on at most."),
     click.option("--tune-limit", type=COUNT, default=1024, show_default=True, help="Samples to score fits on at most."),

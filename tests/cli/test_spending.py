@@ -69,3 +69,17 @@ def test_a_speedup_out_of_reach_is_exit_code_3_and_writes_nothing(invoke: Invoke
     assert done.exit_code == 3
     assert json.loads(Path("out.json").read_text())["error"]["exit_code"] == 3
     assert not model.with_name("model.collapsed.onnx").exists()
+
+
+def test_a_plan_is_written_and_applied_bit_for_bit(invoke: Invoke, tmp_path: Path) -> None:
+    model, data = save_case(tmp_path)
+    done = invoke("collapse", model, "--data", data, *FAST, "--plan", "plan.json", "-o", "a.onnx")
+    assert done.exit_code == 0, done.output
+    done = invoke("collapse", model, *FAST, "--apply", "plan.json", "-o", "b.onnx")
+    assert done.exit_code == 0, done.output
+    assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
+    other, _ = save_case(tmp_path, mixed_model())
+    done = invoke("collapse", other, *FAST, "--apply", "plan.json", "-o", "c.onnx")
+    assert done.exit_code == 2
+    assert "for another model" in done.output
+    assert not Path("c.onnx").exists()
