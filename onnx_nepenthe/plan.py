@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.affine.maps import is_identity
 from onnx_nepenthe.cheapest import Option, cheapest
 from onnx_nepenthe.emit import Dialect, dialect_of, is_emittable
 from onnx_nepenthe.errors import Refused
@@ -29,6 +30,11 @@ class Choice:
     source: str
     form: Form
     replaced: tuple[str, ...]
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the value is the source itself, so that no operator computes it."""
+        return self.form.is_straight and is_identity(self.form.core)
 
 
 @dataclass(frozen=True)
@@ -135,13 +141,19 @@ def between(atlas: Atlas, source: str, name: str) -> tuple[str, ...]:
 
 
 def _regions(atlas: Atlas, chosen: Mapping[str, Choice], costs: CostModel) -> Iterator[Region]:
-    """Group the choices whose values hang together; in topological order."""
+    """Group the choices whose values hang together; in topological order.
+
+    What needs no operator stands alone: it cannot be slower, whatever becomes of its neighbours.
+    """
     groups: dict[str, list[Choice]] = {}
     home: dict[str, str] = {}
     for name in atlas.affine:
         if name not in chosen:
             continue
         choice = chosen[name]
+        if choice.is_nothing:
+            groups[name] = [choice]
+            continue
         home[name] = home.get(choice.source, name)
         groups.setdefault(home[name], []).append(choice)
     for choices in groups.values():

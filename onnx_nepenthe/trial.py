@@ -21,15 +21,15 @@ from onnx_nepenthe.latency import Comparison, compare
 from onnx_nepenthe.plan import Region, required_values
 from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.rewrite import computed_weights, rewrite
-from onnx_nepenthe.session import Session, SessionConfig, open_session
+from onnx_nepenthe.session import SessionConfig, open_session
 
 LOG = logging.getLogger(__name__)
 Feeds = Mapping[str, npt.NDArray[np.generic]]
 REGION_BUDGET_S = 0.6
 SECOND_LOOK_S = 4.0
-"""For a region whose first timing leaves open whether it is worth having; only a busy machine needs it."""
+"""For a region whose first timing leaves open whether it is worth having."""
 OPEN = 0.1
-"""An interval this wide leaves it open."""
+"""An interval this wide leaves it open. So does a loss below it of what is smaller: two sessions may differ as much."""
 LOWEST_TIE = 0.98
 """A measured ratio below it is no tie, however wide the interval."""
 MODEL_BUDGET_S = 6.0
@@ -43,7 +43,7 @@ class RegionTrial:
 
     Attributes:
         region: which one.
-        comparison: None when it could not be timed.
+        comparison: None when it could not be, or need not be, timed.
         is_smaller: no more bytes of weights and no more operators than before, and fewer of one of them.
     """
 
@@ -72,11 +72,17 @@ def try_regions(
     rng: np.random.Generator,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[RegionTrial, ...]:
-    """Time every region by itself; equal ones (same operators and shapes) once."""
+    """Time every region by itself; equal ones (same operators and shapes) once, and those that need no operator never.
+
+    Cut out of a model, such a region would be timed against the Identity that the cut needs.
+    """
     known: dict[str, tuple[Comparison | None, bool]] = {}
     required = required_values(atlas)
     trials: list[RegionTrial] = []
     for count, region in enumerate(regions, start=1):
+        if all(choice.is_nothing for choice in region.choices):
+            trials.append(RegionTrial(region, None, True))
+            continue
         part = _part(atlas, region, required)
         key = _key(atlas, region, part, dims)
         if key not in known:
@@ -139,20 +145,20 @@ def _time_region(
     try:
         before = cut(model, entered, part.outputs)
         after = rewrite(before, view, [region])
-        sessions = [open_session(part, config) for part in (before, after, before)]
         smaller = _is_smaller(model_size(view_from_model(before)), model_size(view_from_model(after)))
-
-        def timed(budget_s: float) -> Comparison:
-            return _compared(sessions, feeds, config, rng, budget_s)
-
-        first = timed(REGION_BUDGET_S)
-        return timed(SECOND_LOOK_S) if _is_open(first) else first, smaller
+        first = compare_models(before, after, feeds, config, rng, REGION_BUDGET_S)
+        if not _is_open(first, smaller):
+            return first, smaller
+        return compare_models(before, after, feeds, config, rng, SECOND_LOOK_S), smaller
     except (UnsupportedError, ValueError, KeyError) as error:
         LOG.info("region %s cannot be timed by itself: %s", region.name, error)
         return None, False
 
 
-def _is_open(comparison: Comparison) -> bool:
+def _is_open(comparison: Comparison, is_smaller: bool) -> bool:
+    """Whether other sessions and more time may well say something else."""
+    if comparison.is_slower:
+        return is_smaller and comparison.speedup > 1 - OPEN
     widest = max(comparison.high - comparison.low, comparison.control_high - comparison.control_low)
     return comparison.is_tie and widest > OPEN
 
@@ -176,20 +182,15 @@ def compare_models(
     rng: np.random.Generator,
     budget_s: float = MODEL_BUDGET_S,
 ) -> Comparison:
-    """Whole models against each other, with a second session of `before` as control.
+    """Models against each other, with a second session of `before` as control.
 
     Raises:
         UnsupportedError: one of them cannot be run.
     """
     sessions = [open_session(model, config) for model in (before, after, before)]
-    return _compared(sessions, feeds, config, rng, budget_s)
-
-
-def _compared(
-    sessions: Sequence[Session], feeds: Feeds, config: SessionConfig, rng: np.random.Generator, budget_s: float
-) -> Comparison:
-    before, after, control = sessions
-    return compare(before, after, feeds, rng=rng, control=control, budget_s=budget_s, threads=config.threads)
+    return compare(
+        sessions[0], sessions[1], feeds, rng=rng, control=sessions[2], budget_s=budget_s, threads=config.threads
+    )
 
 
 def settle(

@@ -18,6 +18,7 @@ from onnx_nepenthe.plan import Region, between, plan, required_values
 from onnx_nepenthe.prices import EveryExact, MultiplyAdds
 from onnx_nepenthe.regions import Affine, Atlas
 from tests.helpers.build import Builder
+from tests.helpers.exact import stages
 from tests.helpers.priced import MadeUp, atlas_of, chosen, every_choice, kept, price, random_atlas
 
 
@@ -200,6 +201,16 @@ def test_a_region_holds_the_choices_that_start_from_each_other() -> None:
     regions = plan(atlas, EveryExact({}))
     assert [(region.name, [choice.value for choice in region.choices]) for region in regions] == [(b, [a, b]), (c, [c])]
     assert all(region.gain > 0 for region in regions)
+
+
+def test_what_needs_no_operator_is_a_region_of_its_own() -> None:
+    g = builder()
+    a = g.conv(g.node("Sigmoid", "x"), (3, 3), (3, 3), pads=[1, 1, 1, 1])
+    b = g.node("Relu", g.node("Sigmoid", a))
+    c = g.conv(b, (3, 3), (1, 1))
+    d = g.conv(c, (3, 3), (1, 1))
+    regions = stages(g.model({"x": [1, 3, 4, 4]}, [b, d])).regions
+    assert [[(c.value, c.is_nothing) for c in region.choices] for region in regions] == [[(b, True)], [(d, False)]]
 
 
 def test_a_long_branch_beside_a_skip_needs_no_deep_stack() -> None:

@@ -270,7 +270,9 @@ def test_equal_regions_are_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sessions.pairs == [(["Gemm", "Gemm", "Sigmoid"], ["Gemm", "Sigmoid"])]
 
 
-@pytest.mark.parametrize("shaky", [compared(2.0, width=1.2), compared(1.0, width=0.06), compared(1.2, control=0.3)])
+@pytest.mark.parametrize(
+    "shaky", [compared(2.0, width=1.2), compared(1.0, width=0.06), compared(1.2, control=0.3), compared(0.95)]
+)
 def test_a_timing_that_leaves_it_open_is_followed_by_a_longer_one(
     monkeypatch: pytest.MonkeyPatch, shaky: Comparison
 ) -> None:
@@ -291,6 +293,16 @@ def test_a_clear_timing_is_enough(monkeypatch: pytest.MonkeyPatch, clear: Compar
     sessions = Sessions(monkeypatch, clear)
     tried(six_regions())
     assert len(sessions.feeds) == 1
+
+
+def test_what_needs_no_operator_is_taken_untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = builder()
+    y = g.node("Sigmoid", g.gemm(g.node("Relu", g.node("Sigmoid", "x")), (4, 4)))
+    found = stages(g.model({"x": [2, 4]}, [y]))
+    assert [choice.is_nothing for region in found.regions for choice in region.choices] == [True]
+    sessions = Sessions(monkeypatch, SLOWER)
+    (only,) = tried(found)
+    assert (only.refusal, only.comparison, sessions.opened) == ("", None, [])
 
 
 def test_a_region_is_timed_with_the_activation_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
