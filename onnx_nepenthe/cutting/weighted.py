@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from onnx_nepenthe.affine.maps import Conv, Dense
@@ -44,7 +46,7 @@ def weighted(op: OpView, state: Trace) -> Lanes | Refused | None:
 
 def _mixed(op: OpView, state: Trace, lanes: Lanes | None, m: Dense | Conv, *, absorbs: bool) -> Lanes:
     """Every result reads every lane."""
-    taps = m.weight.reshape(*m.weight.shape[:2], -1)
+    taps = m.weight.reshape(*m.weight.shape[:2], math.prod(m.weight.shape[2:]))
     reads: BoolArray = np.asarray(taps.any(axis=2))
     padded = isinstance(m, Conv) and m.is_padded
     if lanes is not None:
@@ -62,7 +64,7 @@ def _mixed(op: OpView, state: Trace, lanes: Lanes | None, m: Dense | Conv, *, ab
 def _depthwise(op: OpView, state: Trace, lanes: Lanes | None, m: Conv) -> Lanes:
     """Each result reads one lane and goes with it."""
     filters = len(m.bias) // m.groups
-    taps = m.weight.reshape(len(m.bias), -1)
+    taps = m.weight.reshape(len(m.bias), math.prod(m.weight.shape[1:]))
     reads = taps.any(axis=1)
     steady, numbers, seen = _steady(lanes, m.groups, m.is_padded)
     steady, numbers, seen = steady.repeat(filters), numbers.repeat(filters), seen.repeat(filters)

@@ -207,3 +207,10 @@ def test_weights_that_just_fit_are_merged() -> None:
     y = g.node("Mul", g.node("Mul", "x", g.constant(250.0)), g.constant(250.0))
     before = g.model({"x": [1, 3]}, [y])
     assert operators(collapse_exact(before)) == {"Mul": 1}
+
+
+def test_a_layer_without_channels() -> None:
+    g = builder()
+    hidden = g.node("Gemm", "x", g.constant(np.zeros((4, 0), np.float32)), g.constant(np.zeros(0, np.float32)))
+    y = g.node("Gemm", g.node("Relu", hidden), g.constant(np.zeros((0, 3), np.float32)), g.constant(g.random(3)))
+    unharmed(g.model({"x": ["N", 4]}, [y]))
