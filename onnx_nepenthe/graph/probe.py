@@ -80,12 +80,13 @@ class Taps:
         target: what is counted.
         rows: each sample is counted apart.
         careful: counts are int64 and `valid` exists; otherwise they are int32, or floats, exact below 2^24.
-        shape: int64 (rank,), z's shape in this run.
+        shape: int64 (rank,), z's shape in this run ("" where `sizes` tells).
         low, high, total: minimum, maximum and sum of z; the sum is NaN when some z is.
         above, below: per knot, elements greater and less than it; () where only the ends are wanted.
         valid: elements that are not NaN ("" unless `careful`).
         lines: sums of z, z², y, y² and zy; () unless wanted.
         peak: maximum of y for each sample and channel ("" unless wanted; then there is nothing else but the shape).
+        sizes: of z's axes but the first, where `shape` is not returned.
     """
 
     target: Target
@@ -100,6 +101,7 @@ class Taps:
     valid: str = ""
     lines: tuple[str, ...] = ()
     peak: str = ""
+    sizes: tuple[int, ...] = ()
 
     @property
     def is_ends(self) -> bool:
@@ -179,7 +181,7 @@ def _tap(editor: Editor, target: Target, tensor: Tensor, what: What) -> Taps:
     careful = target.key in what.careful
     reducer = Reducer(editor, tensor.shape, axis, rows, careful, what.bytewise, target.key)
     if target.key in what.peaks:
-        return _peak(reducer, replace(target, axis=axis), rows)
+        return _peak(reducer, replace(target, axis=axis), tensor, rows)
     z, dtype = comparable(editor, editor.value(target.value), tensor.dtype)
     taps = Taps(
         target=replace(target, axis=axis),
@@ -205,10 +207,14 @@ def _tap(editor: Editor, target: Target, tensor: Tensor, what: What) -> Taps:
     )
 
 
-def _peak(reducer: Reducer, target: Target, rows: bool) -> Taps:
+def _peak(reducer: Reducer, target: Target, tensor: Tensor, rows: bool) -> Taps:
+    """Asking for the shape would have the tensor laid out anew, so it is asked for only where it is not known."""
     y = reducer.editor.value(target.result)
-    shape = reducer.output(reducer.editor.node("Shape", [y], hint=target.key), INT64)
     peak = reducer.output(reducer.editor.node("GlobalMaxPool", [y], hint=target.key), FLOAT)
+    sizes = tuple(size for size in (tensor.shape or ())[1:] if isinstance(size, int))
+    if len(sizes) == PEAK_RANK - 1:
+        return Taps(target, rows, False, "", peak=peak, sizes=sizes)
+    shape = reducer.output(reducer.editor.node("Shape", [y], hint=target.key), INT64)
     return Taps(target, rows, False, shape, peak=peak)
 
 

@@ -57,6 +57,8 @@ class Run:
     @property
     def shape(self) -> list[int]:
         """Of z."""
+        if not self.taps.shape:
+            return [len(self.results[self.taps.peak]), *self.taps.sizes]
         return [int(size) for size in self.results[self.taps.shape]]
 
     @property

@@ -67,7 +67,8 @@ def measure(
     values = {t.value for t in targets} if collect.classes or (fixed or 0) > 1 else set()
     rows = values_with_samples(model, values, fixed or NO_BATCH)
     by_key = {r.key: r for r in rectifiers}
-    runner = Runner(Job(model, view, tuple(targets), by_key, config, collect, rows, proved or {}))
+    job = Job(model, view, tuple(targets), by_key, config, collect, rows, proved or {}, may_cut=fixed is None)
+    runner = Runner(job)
     samples = 0
     for piece in source.batches(fixed or batch, part, limit):
         is_short = fixed is not None and piece.size < fixed and not piece.whole

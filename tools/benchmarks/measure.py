@@ -104,7 +104,7 @@ def _job(model: Model, config: SessionConfig, collect: Collect) -> Job:
     rectifiers, _ = find_rectifiers(view)
     targets, _ = targets_of(view, rectifiers)
     rows = values_with_samples(model, {t.value for t in targets} if collect.classes else set(), NO_BATCH)
-    return Job(model, view, tuple(targets), {r.key: r for r in rectifiers}, config, collect, rows)
+    return Job(model, view, tuple(targets), {r.key: r for r in rectifiers}, config, collect, rows, may_cut=True)
 
 
 def _batch(rng: np.random.Generator, size: int) -> Batch:
