@@ -36,6 +36,8 @@ CONFIG = SessionConfig(threads=1)
 class Table:
     """Runs what it is to time once, and counts."""
 
+    is_closed = False
+
     def __init__(self, *, refuses: bool = False) -> None:
         self.models: dict[str, onnx.ModelProto] = {}
         self._refuses = refuses
