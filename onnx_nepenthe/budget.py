@@ -123,7 +123,7 @@ def refit(shop: Workshop, chosen: Sequence[Substitute]) -> tuple[Made, ...]:
     position = {name: at for at, name in enumerate(shop.findings.view.tensors)}
     made: dict[Substitute, Made] = {}
     for substitute in sorted(chosen, key=lambda one: position[one.target]):
-        made[substitute] = Made(substitute, shop.fit([substitute], tuple(made.values()))[0])
+        made[substitute] = shop.made_after(substitute, tuple(made.values()))
     return tuple(made[substitute] for substitute in chosen)
 
 

@@ -11,8 +11,9 @@ from onnx_nepenthe import inspection
 from onnx_nepenthe.charting import chart
 from onnx_nepenthe.costs import MeasuredCosts
 from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.inspection import Findings
-from onnx_nepenthe.latency import Comparison, OperatorTable
+from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.latency.sizes import run_sizes
 from onnx_nepenthe.narrowing import ANYWAY, Narrowed, narrow
 from onnx_nepenthe.options import Options
@@ -22,6 +23,7 @@ from onnx_nepenthe.prices import CostModel, EveryExact, MultiplyAdds
 from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.rewrite import computed_weights, rewrite
 from onnx_nepenthe.samples import Feeds, timing_feeds
+from onnx_nepenthe.tables import operator_table
 from onnx_nepenthe.trial import compare_models, settle, try_regions
 
 PUT_BACK = "put back, as the whole model was slower with it, or no faster and larger"
@@ -60,7 +62,8 @@ def make_candidate(findings: Findings, options: Options) -> Candidate:
     options.progress("planning", 0, None)
     unrunnable = None if options.latency == "off" else inspection.why_not_runnable(findings.model, options)
     feeds = None if unrunnable or options.latency == "off" else timing_feeds(findings, options)
-    is_timed = options.latency == "measured" and feeds is not None
+    by_table = options.latency_table is not None and options.latency == "measured"
+    is_timed = options.latency == "measured" and feeds is not None and not by_table
     narrowed = narrow(findings, options, feeds if is_timed else None)
     model, view = narrowed.findings.model, narrowed.findings.view
     atlas = chart(view, narrowed.findings.linearised.decisions, skip=options.skip)
@@ -71,11 +74,19 @@ def make_candidate(findings: Findings, options: Options) -> Candidate:
     dims = {} if feeds is None else run_sizes(model, view, feeds, options.config)
     if is_timed and feeds is not None:
         return _timed(findings.model, narrowed, atlas, feeds, dims, refusals, options)
-    costs: CostModel = EveryExact(dims) if options.latency == "off" else MultiplyAdds(dims)
-    regions = plan(atlas, costs)
+    regions = tuple(r for r in plan(atlas, costs_of(model, view, dims, options)) if not by_table or r.gain > 0)
     is_changed = regions or computed_weights(view)
     new = rewrite(model, view, regions) if is_changed else model if narrowed.cuts else None
     return Candidate(narrowed, regions, new, None, {}, tuple(refusals), atlas, dims)
+
+
+def costs_of(model: Model, view: GraphView, dims: Mapping[str, int], options: Options) -> CostModel:
+    """Prices that need no timing here."""
+    if options.latency == "off":
+        return EveryExact(dims)
+    if options.latency_table is not None and options.latency == "measured":
+        return MeasuredCosts(model, view, operator_table(options), dims)
+    return MultiplyAdds(dims)
 
 
 def _timed(
@@ -89,8 +100,7 @@ def _timed(
 ) -> Candidate:
     rng = np.random.default_rng(options.seed)
     model, view = narrowed.findings.model, narrowed.findings.view
-    table = OperatorTable(options.config, folder=options.cache)
-    regions = plan(atlas, MeasuredCosts(model, view, table, dims))
+    regions = plan(atlas, MeasuredCosts(model, view, operator_table(options), dims))
     trials = try_regions(
         model,
         atlas,

@@ -29,6 +29,8 @@ HOPELESS = 12.0
 """A candidate with this many times the multiply-adds of what it replaces is not worth timing."""
 SECONDS_PER_MAC = 2e-11
 """Price, in seconds, of what cannot be timed; only its order of magnitude matters."""
+NEVER_S = 1e6
+"""Price of an operator that another device's table does not know: what stands in the model is kept."""
 MUST_GAIN = 1.02
 """What a timed candidate counts for, relative to an operator that is there already."""
 FUSED = frozenset({"Relu", "Clip", "LeakyRelu", "Sigmoid"})
@@ -62,11 +64,11 @@ class MeasuredCosts:
         after = fused_after(self.view, value)
         key = json.dumps([form_signature(form), shape, self.view.tensors[value].dtype, after.op_type if after else ""])
         if self._is_hopeless(form, value):
-            return self._estimate.single(form, value) * SECONDS_PER_MAC
+            return NEVER_S if self.table.is_closed else self._estimate.single(form, value) * SECONDS_PER_MAC
         try:
             return MUST_GAIN * self.table.cost_s(key, lambda: self._build(form, value, shape, after))
         except UnsupportedError:
-            return self._estimate.single(form, value) * SECONDS_PER_MAC
+            return NEVER_S if self.table.is_closed else self._estimate.single(form, value) * SECONDS_PER_MAC
 
     def keep(self, value: Affine, form: Form | None) -> float:
         """Timed as it stands in the model, with random inputs."""

@@ -146,7 +146,7 @@ class ConvFitter:
     kernel: Ints
     strides: Ints
     rng: np.random.Generator
-    positions: int = 4096
+    positions: int = 2048
     _normal: _Normal = field(init=False)
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ class Options:
         skip: rules not to apply, by name.
         freeze_initializers: take weights that are also graph inputs for constants.
         cache: folder of the latency cache; None for no cache.
+        latency_table: costs of operators on the device that the result is for; None to measure on this one.
         max_drop: points of the metric that may be spent; None for exact rewrites only.
         target_speedup: wanted speed-up, at the least price; None for none.
         metric: name in `metrics.METRICS`; "" for top1, agreement or error, whichever fits.
@@ -68,6 +69,7 @@ class Options:
     skip: frozenset[str] = frozenset()
     freeze_initializers: bool = False
     cache: Path | None = None
+    latency_table: Path | None = None
     max_drop: float | None = None
     target_speedup: float | None = None
     metric: str = ""

@@ -72,6 +72,7 @@ class Arguments(TypedDict, total=False):
     line_sums: bool
     by_class: bool
     max_flip_rate: float | None
+    latency_table: Path | None
     max_drop: float | None
     target_speedup: float | None
     metric: str
@@ -228,6 +229,7 @@ def options_record(options: Options) -> dict[str, Any]:
         "scan": options.scan,
         "line_sums": options.line_sums,
         "by_class": options.by_class,
+        "latency_table": None if options.latency_table is None else os.fspath(options.latency_table),
         "max_flip_rate": options.max_flip_rate,
         **{name: getattr(options, name) for name in _SPENDING},
         "source": {name: getattr(source, name) for name in source.__dataclass_fields__ if name not in _REPEATED},

@@ -5,33 +5,33 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from onnx_nepenthe.affine.cost import concrete
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.views import straight
-from onnx_nepenthe.costs import FUSED, entrances, random_input
-from onnx_nepenthe.errors import UnsupportedError, UsageError
+from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.fit import Fitting
 from onnx_nepenthe.graph.serial import Model
-from onnx_nepenthe.graph.snippet import cut, with_outputs
+from onnx_nepenthe.graph.snippet import with_outputs
 from onnx_nepenthe.inspection import Findings
-from onnx_nepenthe.latency import compare
 from onnx_nepenthe.metrics import Scores, default_metric, metric_of
 from onnx_nepenthe.options import Options
+from onnx_nepenthe.parts import Parts
 from onnx_nepenthe.plan import Choice, Region
 from onnx_nepenthe.rewrite import rewrite
 from onnx_nepenthe.samples import batches_of
 from onnx_nepenthe.session import open_session
 from onnx_nepenthe.sources import Part
 from onnx_nepenthe.substitutes import Substitute, fitter
+from onnx_nepenthe.tables import operator_table
 
 LOG = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
-PART_BUDGET_S = 0.4
+PART_BUDGET_S = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Workshop:
     dims: Mapping[str, int]
     metric: str = ""
     _reference: dict[Part, list[_Kept]] = field(default_factory=dict)
-    _gains: dict[str, float] = field(default_factory=dict)
+    _made: dict[tuple[Substitute, ...], Made] = field(default_factory=dict)
 
     def scores(self, model: Model, part: Part) -> Scores:
         """Points per sample of `model` on a part of the data."""
@@ -141,6 +141,13 @@ class Workshop:
                 one.add(xs[substitute.source], ys[substitute.target])
         return [one.solve() for one in fitters]
 
+    def made_after(self, substitute: Substitute, before: tuple[Made, ...]) -> Made:
+        """The substitute fitted after `before`, which were made in this order; remembered."""
+        key = (*(one.substitute for one in before), substitute)
+        if key not in self._made:
+            self._made[key] = Made(substitute, self.fit([substitute], before)[0])
+        return self._made[key]
+
     def build(self, made: Sequence[Made], model: Model | None = None) -> Model:
         """The original (or `model`, a part of it) with these substitutes."""
         base = self.findings.model if model is None else model
@@ -164,42 +171,12 @@ class Workshop:
 
     def gain_ms(self, one: Made) -> float:
         """Milliseconds that one substitute saves, its part of the model timed against the fitted operator."""
-        view, substitute = self.findings.view, one.substitute
-        key = self._key(substitute)
-        if key not in self._gains:
-            end = self._with_fused(substitute.target)
-            inputs = entrances(view, [substitute.source], self.dims)
-            try:
-                before = cut(self.findings.model, inputs, [end])
-                after = self.build([one], before)
-                sessions = [open_session(part, self.options.config) for part in (before, after)]
-                feeds = {entrance.name: random_input(entrance.shape, entrance.dtype) for entrance in inputs}
-                rng = np.random.default_rng(self.options.seed)
-                found = compare(sessions[0], sessions[1], feeds, rng=rng, budget_s=PART_BUDGET_S)
-                self._gains[key] = found.before_ms - found.after_ms
-            except (UnsupportedError, ValueError, KeyError) as error:
-                LOG.info("%s cannot be timed: %s", substitute.label, error)
-                self._gains[key] = 0.0
-        return self._gains[key]
+        return self.parts.gain_ms(one.substitute, self._region(one))
 
-    def _with_fused(self, name: str) -> str:
-        view = self.findings.view
-        users = view.consumers.get(name, ())
-        if len(users) == 1 and not view.is_pinned(name) and view.ops[users[0]].op_type in FUSED:
-            return view.ops[users[0]].outputs[0]
-        return name
-
-    def _key(self, substitute: Substitute) -> str:
-        """Substitutes with equal keys take the same time."""
-        view = self.findings.view
-        shape = concrete(view.tensors[substitute.source].shape or (), self.dims)
-        ops = [op for op in view.ops if op.key in substitute.ops]
-        parts = [(op.op_type, op.output_shapes[0], _weight_shape(op.constant(1))) for op in ops]
-        return repr((substitute.kind, substitute.strides, shape, parts))
-
-
-def _weight_shape(weight: Array | None) -> tuple[int, ...] | None:
-    return None if weight is None else weight.shape
+    @cached_property
+    def parts(self) -> Parts:
+        """What times the parts of the model."""
+        return Parts(self.findings.model, self.findings.view, self.dims, operator_table(self.options, PART_BUDGET_S))
 
 
 def chunks(items: Sequence[Substitute], size: int) -> Iterator[Sequence[Substitute]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import click
 
 from onnx_nepenthe.benchmark import bench_files
 from onnx_nepenthe.cli.app import Command
-from onnx_nepenthe.cli.output import Output, check_paths
+from onnx_nepenthe.cli.output import Output, check_paths, write_text
 from onnx_nepenthe.cli.parameters import COUNT, FILE, common, input_range, options_from
 from onnx_nepenthe.report.timings import bench_line, print_timings, record_of_timings
 from onnx_nepenthe.session import environment
+from onnx_nepenthe.tabling import measured_table
 
 
 @click.command(cls=Command)
@@ -22,10 +24,20 @@ from onnx_nepenthe.session import environment
 @click.option(
     "--seconds", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True, help="Spent per model."
 )
+@click.option(
+    "--table",
+    "table_path",
+    metavar="JSON",
+    type=FILE,
+    help="Also time every operator and part of the one MODEL, and what could stand for it, on this device; for "
+    "`collapse --latency-table` elsewhere. Give it the --data of that collapse.",
+)
 @input_range
 @common
 @click.pass_context
-def bench(ctx: click.Context, /, models: tuple[Path, ...], seconds: float, **given: Any) -> None:
+def bench(
+    ctx: click.Context, /, models: tuple[Path, ...], seconds: float, table_path: Path | None, **given: Any
+) -> None:
     """Time each MODEL by itself, and each in turns with the first.
 
     The ratio comes with its 95 % interval and that of the first model against itself, which shows what this machine
@@ -36,11 +48,16 @@ def bench(ctx: click.Context, /, models: tuple[Path, ...], seconds: float, **giv
       onnx-nepenthe bench model.onnx model.collapsed.onnx --threads 1
     """
     for path in models:
-        check_paths({"the model": path, "--json": given["json_path"]})
+        check_paths({"the model": path, "--json": given["json_path"], "--table": table_path})
+    if table_path is not None and len(models) > 1:
+        raise click.UsageError("--table is of one MODEL; give one")
     output = Output(given["json_path"], is_quiet=given["quiet"], verbosity=given["verbose"])
     with output.working() as bars:
         options = options_from(given, bars)
         timings = bench_files(models, options, seconds)
+        if table_path is not None:
+            table = measured_table(models[0], replace(options, latency_batch=options.batch))
+            write_text(table_path, table.to_json() + "\n")
     line = bench_line(timings)
     machine = environment(options.config)
     output.write_json(record_of_timings(timings, line, machine, ctx.obj or ""))

@@ -34,6 +34,13 @@ from onnx_nepenthe.report.terminal import print_outcome
     help="Accept a composition when it is measured to be faster here, when it has fewer multiply-adds, or always.",
 )
 @click.option("--latency-batch", type=COUNT, default=1, show_default=True, help="Samples per run that is timed.")
+@click.option(
+    "--latency-table",
+    metavar="JSON",
+    type=FILE,
+    help="Costs from `bench --table` on the device that the result is for; nothing is timed here, what the table says "
+    "is slower is never chosen, and the same command gives the same model.",
+)
 @click.option("--verify-limit", type=COUNT, default=512, show_default=True, help="Samples to verify on at most.")
 @click.option("--report", metavar="PATH.html", type=FILE, help="Write the report as a page that needs no network.")
 @click.option(

@@ -133,6 +133,7 @@ _PLAIN = (
     *("data", "proved_only", "prove_budget_s", "latency", "batch", "latency_batch", "seed"),
     *("limit", "verify_limit", "freeze_initializers", "cache", "scan", "line_sums", "by_class", "max_flip_rate"),
     *("max_drop", "target_speedup", "metric", "fit_limit", "tune_limit"),
+    "latency_table",
 )
 _SOURCE = ("image_size", "mean", "std", "scale", "layout", "colour", "resize", "whole_feeds", "workers")
 

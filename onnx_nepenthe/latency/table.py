@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.reference import identity_model
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.latency.pairs import Clock, Feeds, Runnable, paused_gc, per_call_s, repeats_for
@@ -35,6 +36,7 @@ class OperatorTable:
     Attributes:
         costs: what is known so far.
         fingerprint: machine, provider, threads and versions the costs hold for.
+        is_closed: whether nothing may be measured, as the costs are another device's.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class OperatorTable:
         self._overhead_s: float | None = None
         self.fingerprint = _fingerprint(config)
         self.costs: dict[str, float] = {}
+        self.is_closed = False
         digest = hashlib.sha256(self.fingerprint.encode()).hexdigest()[:16]
         self._file = None if folder is None else folder / f"operators-{digest}.json"
         self._load()
@@ -74,8 +77,10 @@ class OperatorTable:
             build: makes the model and feeds for it; called only when the key is new.
 
         Raises:
-            UnsupportedError: the model cannot be run.
+            UnsupportedError: the model cannot be run, or the table was adopted and has no such key.
         """
+        if key not in self.costs and self.is_closed:
+            raise UnsupportedError("the latency table does not know it")
         if key not in self.costs:
             if self._overhead_s is None:
                 self._overhead_s = self._measure(identity_model(), {"x": np.zeros(1, np.float32)})
@@ -99,6 +104,19 @@ class OperatorTable:
         if data.get("fingerprint") != self.fingerprint:
             raise ValueError(f"costs of another machine, provider or version: {data.get('fingerprint')}")
         self.costs.update(_checked(data["costs"]))
+
+    def adopt(self, text: str) -> None:
+        """Take the costs that `to_json` wrote, wherever that was, and measure nothing any more.
+
+        Raises:
+            ValueError: it is no such text.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict) or not isinstance(data.get("costs"), dict):
+            raise ValueError("no table of operator costs")
+        self.fingerprint = str(data.get("fingerprint"))
+        self.costs = _checked(data["costs"])
+        self.is_closed = True
 
     def _measure(self, model: Model, feeds: Feeds) -> float:
         session = self._opener(model, self._config)

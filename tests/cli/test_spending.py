@@ -83,3 +83,24 @@ def test_a_plan_is_written_and_applied_bit_for_bit(invoke: Invoke, tmp_path: Pat
     assert done.exit_code == 2
     assert "for another model" in done.output
     assert not Path("c.onnx").exists()
+
+
+def test_a_latency_table_is_measured_and_obeyed(invoke: Invoke, case: tuple[Path, Path]) -> None:
+    model, data = case
+    done = invoke("bench", model, "--data", data, "--seconds", "0.05", "--table", "table.json", "--batch", "2")
+    assert done.exit_code == 0, done.output
+    assert json.loads(Path("table.json").read_text())["costs"]
+    words = ("--latency-table", "table.json", "--max-drop", "5", "--latency-batch", "2", "--no-cache")
+    for name in ("a", "b"):
+        done = invoke("collapse", model, "--data", data, *words, "--json", f"{name}.json", "-o", f"{name}.onnx")
+        assert done.exit_code == 0, done.output
+    assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
+    assert json.loads(Path("a.json").read_text())["latency"]["measured"] is False
+    done = invoke("collapse", model, "--data", data, "--latency-table", data)
+    assert done.exit_code == 1
+
+
+def test_a_table_is_of_one_model(invoke: Invoke, case: tuple[Path, Path]) -> None:
+    done = invoke("bench", case[0], case[0], "--table", "table.json")
+    assert done.exit_code == 2
+    assert "give one" in done.output
