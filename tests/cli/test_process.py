@@ -54,6 +54,21 @@ def test_a_signal_ends_it_without_traceback_or_result(tmp_path: Path, number: in
     assert not (tmp_path / "out.onnx").exists()
 
 
+def test_an_interrupt_while_it_is_loaded_ends_it_without_traceback() -> None:
+    """As if Ctrl-C came when the report is imported."""
+    interrupted = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "onnx_nepenthe.report":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from onnx_nepenthe.cli import main
+"""
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.lstrip()) == (130, "", "onnx-nepenthe: interrupted\n")
+
+
 def test_pipes_get_plain_text_whatever_the_terminal_says(tmp_path: Path) -> None:
     path, data = save_case(tmp_path)
     variables = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
