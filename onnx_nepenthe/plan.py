@@ -53,13 +53,30 @@ class Region:
 
 
 def _options(atlas: Atlas, costs: CostModel) -> dict[str, tuple[Option, ...]]:
-    """By affine value: keep its operator, or one operator from any of its dominators."""
-    dialect = dialect_of(atlas.view)
-    return {
-        name: (_kept(atlas, costs, value), *_singles(atlas, costs, dialect, value))
-        for name, value in atlas.affine.items()
-        if name in atlas.parents
-    }
+    """By affine value: keep its operator, or one operator from any of its dominators.
+
+    Forms are dropped once every affine value that starts from them is priced, so that memory follows the width of
+    the graph and not its length.
+    """
+    dialect, done = dialect_of(atlas.view), _done_with(atlas)
+    options: dict[str, tuple[Option, ...]] = {}
+    for name, value in atlas.affine.items():
+        if name in atlas.parents:
+            options[name] = (_kept(atlas, costs, value), *_singles(atlas, costs, dialect, value))
+        if done[name]:
+            atlas.forget(*done[name])
+    return options
+
+
+def _done_with(atlas: Atlas) -> dict[str, list[str]]:
+    """Affine value → the values that no later one starts from."""
+    last: dict[str, str] = {}
+    for name, value in atlas.affine.items():
+        last.update(dict.fromkeys((*value.operands, name), name))
+    done: dict[str, list[str]] = {name: [] for name in atlas.affine}
+    for name, user in last.items():
+        done[user].append(name)
+    return done
 
 
 def _kept(atlas: Atlas, costs: CostModel, value: Affine) -> Option:
@@ -116,6 +133,7 @@ def plan(atlas: Atlas, costs: CostModel) -> tuple[Region, ...]:
         if isinstance(form, Refused):
             raise AssertionError("a refused form was chosen")
         chosen[name] = Choice(name, option.source, form, between(atlas, option.source, name))
+        atlas.forget(*atlas.path(option.source, name))
     return tuple(_regions(atlas, chosen, costs))
 
 

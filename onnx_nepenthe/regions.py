@@ -76,7 +76,7 @@ class Atlas:
     depth: dict[str, int] = field(default_factory=dict)
     constants: dict[str, tuple[int | None, FloatArray]] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
-    _forms: dict[tuple[str, str], Form | Refused] = field(default_factory=dict)
+    _forms: dict[str, dict[str, Form | Refused]] = field(default_factory=dict)
 
     def sources(self, name: str) -> Iterator[str]:
         """Dominators of `name`, nearest first, at most `WINDOW` of them."""
@@ -89,10 +89,10 @@ class Atlas:
 
     def form(self, source: str, name: str) -> Form | Refused:
         """`name` in terms of `source`."""
-        if (source, name) not in self._forms:
+        if source not in self._forms.get(name, ()):
             for value in _operands_first(name, lambda value: self._unknown(source, value)):
-                self._forms[source, value] = self._compute(source, value)
-        return self._forms[source, name]
+                self._forms.setdefault(value, {})[source] = self._compute(source, value)
+        return self._forms[name][source]
 
     def path(self, source: str, name: str) -> list[str]:
         """The affine values between `source` and `name`, `name` included, operands first."""
@@ -103,11 +103,12 @@ class Atlas:
         """Operands of `name` whose forms have to be computed first."""
         if name == source or name not in self.affine:
             return []
-        return [operand for operand in self.affine[name].operands if (source, operand) not in self._forms]
+        return [operand for operand in self.affine[name].operands if source not in self._forms.get(operand, ())]
 
-    def forget(self) -> None:
-        """Drop the remembered forms."""
-        self._forms.clear()
+    def forget(self, *names: str) -> None:
+        """Drop the remembered forms of these values; all of them when none is named."""
+        for name in names or tuple(self._forms):
+            self._forms.pop(name, None)
 
     def _compute(self, source: str, name: str) -> Form | Refused:
         if source == name:
