@@ -35,7 +35,10 @@ def to_bytes(model: ir.Model) -> bytes:
     if size > LARGEST_MESSAGE_BYTES:
         raise ValueError(f"{size} bytes of weights do not fit into one message")
     copy = _self_contained_nodes(model)
-    ir.external_data.load_to_model(copy)
+    for graph in copy.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value = _in_memory(value.const_value)
     message: bytes = ir.to_proto(copy).SerializeToString()
     return message
 
@@ -67,9 +70,13 @@ def _self_contained_nodes(model: ir.Model) -> ir.Model:
     for node in chain(copy.graph.all_nodes(), *(function.all_nodes() for function in copy.functions.values())):
         for name, attribute in list(node.attributes.items()):
             if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
-                (tensor,) = ir.external_data.convert_tensors_from_external([attribute.value])
-                node.attributes[name] = ir.AttrTensor(name, tensor)
+                node.attributes[name] = ir.AttrTensor(name, _in_memory(attribute.value))
     return copy
+
+
+def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    """The same numbers; onnx_ir's own conversion closes the file, which fails while anybody has a view of it."""
+    return ir.Tensor(tensor.numpy(), name=tensor.name, dtype=tensor.dtype)
 
 
 def has_rank(model: ir.Model | Path, name: str) -> bool:
