@@ -97,6 +97,8 @@ def _data_name(target: Path) -> str:
 def _refuse_target(target: Path, sources: Sequence[PathLike], data_files: Sequence[Path]) -> None:
     if target.is_dir():
         raise UsageError("is a folder; give a file name with -o")
+    if target.exists() and not target.is_file():
+        raise UsageError("is a device or a pipe, not a file; give a file name with -o")
     if not target.parent.is_dir():
         raise UsageError(f"cannot be written: there is no folder '{target.parent}'")
     if any(_is_same(target, Path(source)) for source in sources):

@@ -228,6 +228,15 @@ def test_folders_are_not_files(source, tmp_path):
         save(load(source), tmp_path / "nowhere" / "m.onnx")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_what_is_no_file_is_not_replaced_by_one(source, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for write in (lambda out: save(load(source), out), lambda out: copy(source, out)):
+        with pytest.raises(UsageError, match="is a device or a pipe"):
+            write(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_result_that_does_not_load_is_not_written(source, out):
     model = load(source)
     model.graph.outputs[0].name = "h"
