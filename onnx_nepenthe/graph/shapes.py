@@ -12,6 +12,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
+from onnx_nepenthe.graph.sizes import name_equal_sizes
+
 
 def with_shapes(model: ir.Model) -> ir.Model:
     """A copy of `model` with the shapes of the main graph's values inferred.
@@ -26,6 +28,7 @@ def with_shapes(model: ir.Model) -> ir.Model:
     _infer(copy)
     if _complete(copy, stated):
         _infer(copy)
+    name_equal_sizes(copy.graph)
     return copy
 
 

@@ -187,7 +187,7 @@ def _up(g: Network, x: str, channels: tuple[int, int]) -> str:
 
 def shufflenet(g: Network) -> str:
     """Grouped 1x1 and depthwise convolutions with shuffled channels; or half of the channels passed by."""
-    x, channels = image(g)
+    x, channels = image(g, fixed=True)
     groups, inside = g.draw.choice((2, 3)), g.draw.integer(1, 2)
     w = groups * inside * 2
     x = g.rectifier(conv(g, x, (channels, w)))
