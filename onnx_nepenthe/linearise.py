@@ -168,9 +168,10 @@ def _refusal(activation: Activation, pieces: IntArray, counts: RegimeCounts | No
             return Refused("some of its channels were never seen", "give more data, or whole batches of it")
         if not is_partial and not counts.layer_entropy():
             return Refused(f"{missing} of {len(pieces)} channels are infinite, or on a knot where it jumps")
+        least = "at least " if is_partial and missing < len(pieces) else ""
         bits = "" if is_partial else f" (entropy {counts.layer_entropy():.3f} bits)"
         return Refused(
-            f"{'at least ' if is_partial else ''}{missing} of {len(pieces)} channels change regime{bits}",
+            f"{least}{missing} of {len(pieces)} channels change regime{bits}",
             "prune or fine-tune until the layer is linear, or allow a budget",
         )
     curved = [p for p in np.unique(pieces).tolist() if activation.lines[p] is None]

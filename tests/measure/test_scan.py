@@ -137,7 +137,7 @@ def test_a_scan_stops_reading_when_nothing_is_open(monkeypatch: pytest.MonkeyPat
         linearise(rectifiers, {}, m.counts, Support(m.seen, m.partial)).undecided["y0"].refusal.reason
         for m in (scan, full)
     ]
-    assert re.fullmatch("at least [123] of 3 channels change regime", refusals[0])
+    assert re.fullmatch(r"(at least [12]|3) of 3 channels change regime", refusals[0])
     assert refusals[1].startswith("3 of 3 channels change regime (entropy ")
 
 
