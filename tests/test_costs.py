@@ -37,7 +37,6 @@ class Table:
     """Runs what it is to time once, and counts."""
 
     is_closed = False
-    is_closed = False
 
     def __init__(self, *, refuses: bool = False) -> None:
         self.models: dict[str, onnx.ModelProto] = {}
