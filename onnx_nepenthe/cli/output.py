@@ -86,12 +86,15 @@ def _write_stdout(text: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write beside the final name and rename.
+    """Write beside the final name and rename; a device or a pipe, such as /dev/null, is written to as it is.
 
     Raises:
         NepentheError: the disk is full, the folder is read-only …
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            path.write_text(text, encoding="utf-8", newline="\n")
+            return
         handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
         raise _unwritable(path, error) from error

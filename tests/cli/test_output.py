@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from pathlib import Path
 
 import click
@@ -90,3 +91,16 @@ def test_the_log_is_one_line_a_record_and_quiet_keeps_errors_only(capsys: pytest
             log.error("e")
         assert capsys.readouterr().err.splitlines() == [f"onnx-nepenthe: {line}" for line in expected]
     assert not [h for h in logging.getLogger("onnx_nepenthe").handlers if isinstance(h, LogToConsole)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_text(path, "text\n")
+        assert os.read(reader, 100) == b"text\n"
+    finally:
+        os.close(reader)
+    assert path.is_fifo()
