@@ -78,7 +78,9 @@ def _outcome(
     options: Options,
 ) -> Outcome:
     view = findings.view if candidate.model is None else view_from_model(candidate.model)
-    gone = frozenset(r.key for r in findings.rectifiers if not _is_left(r.key, findings.view, view))
+    rewrites = () if candidate.model is None else _journal(candidate)
+    renamed = _renamed(rewrites, findings.view, view)
+    gone = frozenset(r.key for r in findings.rectifiers if not _is_left(r.key, findings.view, view, renamed))
     feeds = timing_feeds(findings, options)
     before, after = candidate.dims, candidate.dims
     if feeds is not None and candidate.model is not None:
@@ -88,7 +90,7 @@ def _outcome(
         inspection=inspection.report(findings, name, options, gone, before),
         model=candidate.model,
         after=side_of(view, after),
-        rewrites=() if candidate.model is None else _journal(candidate),
+        rewrites=rewrites,
         speedups=candidate.speedups,
         refusals=(*withdrawn, *candidate.refusals, *_unused_lines(findings, candidate, gone)),
         latency=candidate.latency,
@@ -113,7 +115,27 @@ def _journal(candidate: Candidate) -> tuple[Rewrite, ...]:
     return (*journal_of_cuts(narrowed.cuts), *journal(narrowed.findings.view, candidate.regions))
 
 
-def _is_left(key: str, before: GraphView, after: GraphView) -> bool:
+def _renamed(rewrites: tuple[Rewrite, ...], before: GraphView, after: GraphView) -> dict[str, str]:
+    """Value → the output whose name it took, as nothing is left between the two."""
+    passed = {rewrite.value: rewrite.source for rewrite in rewrites if rewrite.made == "nothing"}
+    found = {}
+    for output in before.outputs:
+        value = output
+        while value in passed:
+            value = passed[value]
+        old, new = before.op_of(value), after.op_of(output)
+        if value == output or old is None or new is None or after.op_of(value) is not None:
+            continue
+        if old.op_type == new.op_type:
+            found[value] = output
+    return found
+
+
+def _is_left(key: str, before: GraphView, after: GraphView, renamed: dict[str, str]) -> bool:
     """Whether the operator that makes the value is in both graphs; an output keeps its name when it is replaced."""
+    if key in renamed:
+        return True
     old, new = before.op_of(key), after.op_of(key)
-    return old is not None and new is not None and (old.op_type, old.label) == (new.op_type, new.label)
+    if old is None or new is None or key in renamed.values():
+        return False
+    return (old.op_type, old.label) == (new.op_type, new.label)

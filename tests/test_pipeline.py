@@ -447,3 +447,15 @@ def test_measured_once() -> None:
     assert outcome.latency is not None
     assert not outcome.latency.is_slower
     assert all(speedup > 0 for speedup in outcome.speedups.values())
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("first", ["Relu", "Softplus"])
+def test_an_operator_that_takes_the_name_of_an_output_is_not_called_removed(first: str, named: bool) -> None:
+    g = builder()
+    y = g.node("Relu", g.node(first, g.conv("x", (3, 4), (1, 1))))
+    model = g.model({"x": ["N", 3, 5, 5]}, [y])
+    for index, node in enumerate(model.graph.node):
+        node.name = f"n{index}" if named else ""
+    outcome = collapse(model, latency="off")
+    assert [row.removed for row in outcome.inspection.rows] == [False, True]
