@@ -115,10 +115,19 @@ def by_samples_words(observed: Sequence[Observed]) -> str:
     one = max(evidence.bound_by_samples for evidence in observed)
     layer = max(evidence.layer_bound_by_samples for evidence in observed)
     return (
-        f"by samples, of which positions are no independent part: at most {100 * one:.2g} % per channel, "
-        f"{100 * layer:.2g} % for all channels of a rectifier together (95 %); "
+        f"by samples, of which positions are no independent part: at most {_percent(one)} % per channel, "
+        f"{_percent(layer)} % for all channels of a rectifier together (95 %); "
         f"{observations_for(BOUND_TO_HAVE):,} samples would give {100 * BOUND_TO_HAVE:.2g} % per channel"
     )
+
+
+def _percent(share: float) -> str:
+    """Two digits, but never as a power of ten.
+
+    >>> _percent(0.01234), _percent(1.0)
+    ('1.2', '100')
+    """
+    return f"{100 * share:.{3 if share >= 0.995 else 2}g}"
 
 
 def next_step(inspection: Inspection, outcome: Outcome | None = None) -> str:
