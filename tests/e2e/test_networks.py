@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import onnx
-import onnx_ir as ir
 import pytest
-from onnx import version_converter
 
-from tests.helpers.check_networks import Tally, assert_equal, check_network
-from tests.helpers.collapsing import collapse
-from tests.helpers.networks import ARCHITECTURES, Drawn, draw_network
+from tests.helpers.check_networks import Tally, check_network
+from tests.helpers.check_order import OTHERS, check_order
+from tests.helpers.forcing import PIECES
+from tests.helpers.networks import ARCHITECTURES, draw_network
 
 SEEDS = (0, 1)
 LATENCIES = ("off", "macs")
-Optimise = Callable[[onnx.ModelProto], onnx.ModelProto]
 
 
 @pytest.mark.parametrize("latency", LATENCIES)
@@ -29,43 +24,14 @@ def test_a_network_computes_the_same_and_every_forced_rectifier_is_gone_or_expla
     assert tally.counts[name, "graphs"] == 1
 
 
-def _slimmed(model: onnx.ModelProto) -> onnx.ModelProto:
-    slimmed: onnx.ModelProto = pytest.importorskip("onnxslim").slim(_copy(model))
-    return slimmed
-
-
-def _simplified(model: onnx.ModelProto) -> onnx.ModelProto:
-    simplified, is_right = pytest.importorskip("onnxsim").simplify(_copy(model))
-    assert is_right
-    return simplified
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    return onnx.ModelProto.FromString(model.SerializeToString())
-
-
-def _optimised(drawn: Drawn, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Collapsed by us."""
-    outcome = collapse(model, data=drawn.data, prove_budget_s=0.0)
-    return model if outcome.model is None else ir.to_proto(outcome.model)
-
-
-@pytest.mark.parametrize("optimise", [_slimmed, _simplified])
+@pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_other_optimisers_come_before_and_after(name: str, optimise: Optimise) -> None:
-    drawn = draw_network(name, 2)
-    before = _optimised(drawn, optimise(drawn.model))
-    after = optimise(_optimised(drawn, drawn.model))
-    for result in (before, after):
-        onnx.checker.check_model(result, full_check=True)
-        assert_equal(result, drawn.model, drawn.data)
-    again = _optimised(drawn, after)
-    assert_equal(again, drawn.model, drawn.data)
+def test_other_tools_come_before_and_after(name: str, other: str) -> None:
+    check_order(draw_network(name, 2, opset=13), OTHERS[other])
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_another_opset(name: str) -> None:
-    drawn = draw_network(name, 3, opset=13)
-    newer = version_converter.convert_version(_copy(drawn.model), 21)
-    assert_equal(_optimised(drawn, newer), drawn.model, drawn.data)
-    assert_equal(version_converter.convert_version(_optimised(drawn, drawn.model), 21), drawn.model, drawn.data)
+def test_networks_have_rectifiers_of_every_kind_forced_in_every_way() -> None:
+    drawn = [draw_network(name, seed) for name in ARCHITECTURES for seed in range(4)]
+    assert {how for network in drawn for how in network.forced.values()} == {"on", "off", "mixed"}
+    assert {kind for network in drawn for kind in network.kinds.values()} == set(PIECES)
+    assert all(any(network.forced for network in drawn if network.name == name) for name in ARCHITECTURES)
