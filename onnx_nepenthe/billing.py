@@ -70,7 +70,7 @@ def outcome_of(
         raise VerificationError(f"verification failed: the interface changed: {differences[0]}; nothing was written")
     after = view_from_model(result)
     fits = {key: one.made.fitting.residual for one in spending.bought for key in one.made.substitute.rectifiers}
-    gone = frozenset(r.key for r in findings.rectifiers if r.key in fits or after.op_of(r.key) is None)
+    gone = frozenset(fits) | {row.rectifier.key for row in exact.inspection.rows if row.removed}
     fitted = tuple(
         Rewrite(one.target, one.source, one.replaced, one.target, f"fitted {one.kind}") for one in price.substitutes
     )

@@ -319,6 +319,18 @@ def test_an_error_that_only_the_optimiser_makes_is_found(monkeypatch: pytest.Mon
     assert [row.passed for row in found.outputs] == [True, False]
 
 
+def test_quantised_models_are_compared_optimised_with_optimised(monkeypatch: pytest.MonkeyPatch) -> None:
+    opener = run.open_session
+
+    def integer_kernels(source: object, config: object) -> object:
+        return opener(one("Neg") if config.optimise else source, config)
+
+    monkeypatch.setattr(run, "open_session", integer_kernels)
+    monkeypatch.setattr(run, "coarsest_precision", lambda model: "int8")
+    assert verify(one("Relu"), one("Relu"), [rows(1.0)], depth=1).passed
+    assert not verify(one("Relu"), one("Abs"), [rows(-1.0)], depth=1).passed
+
+
 def test_the_verdict_does_not_depend_on_the_batches() -> None:
     values = [float(value) for value in range(-6, 6)]
     found: list[Verdict] = []
