@@ -101,6 +101,15 @@ def _conv(op: OpView, work: _Work) -> None:
         work.store(op, 2, np.delete(_constant(op, 2), out), _dtype(op, 2))
 
 
+@_EDITS.register("ConvTranspose")
+def _conv_transpose(op: OpView, work: _Work) -> None:
+    out, into = work.positions(op.outputs[0]), _into(op, 0, work)
+    weight, _ = _folded(_constant(op, 1).swapaxes(0, 1), work.folds.get(op.key, ()), into)
+    work.store(op, 1, np.delete(weight, out, 0).swapaxes(0, 1).copy(), _dtype(op, 1))
+    if out and op.has_input(2):
+        work.store(op, 2, np.delete(_constant(op, 2), out), _dtype(op, 2))
+
+
 @_EDITS.register("Gemm")
 def _gemm(op: OpView, work: _Work) -> None:
     m = _map(op)

@@ -56,4 +56,4 @@ def _best(end: End, state: Trace) -> int | None:
 
 def _is_padded(end: End, state: Trace) -> bool:
     op = state.view.op_of(end.key)
-    return op is not None and op.op_type == "Conv"
+    return op is not None and op.op_type in ("Conv", "ConvTranspose")

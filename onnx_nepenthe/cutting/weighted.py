@@ -32,27 +32,43 @@ def weighted(op: OpView, state: Trace) -> Lanes | Refused | None:
         case Dense(axis=axis, weight=weight) as m:
             if lanes is not None and (lanes.axis != axis or len(lanes) != weight.shape[1]):
                 return OTHER_AXIS
-            return _mixed(op, state, lanes, m, absorbs=op.op_type == "Gemm")
+            return _mixed(op, state, lanes, m, absorbs=op.op_type == "Gemm", edged=False)
         case Conv() as m:
             if lanes is not None and (lanes.axis != 1 or len(lanes) != m.in_channels):
                 return OTHER_AXIS
             if m.groups == 1:
-                return _mixed(op, state, lanes, m, absorbs=not m.is_padded)
+                return _mixed(op, state, lanes, m, absorbs=not m.is_padded, edged=m.is_padded)
             if m.groups == m.in_channels:
                 return _depthwise(op, state, lanes, m)
             return Refused("a grouped convolution")
     return NOT_CONSTANT
 
 
-def _mixed(op: OpView, state: Trace, lanes: Lanes | None, m: Dense | Conv, *, absorbs: bool) -> Lanes:
-    """Every result reads every lane."""
+@TRANSFERS.register("ConvTranspose")
+def transposed(op: OpView, state: Trace) -> Lanes | Refused | None:
+    """Positions differ in the weights that reach them, so no constant but 0 is one constant afterwards."""
+    weight, bias = op.constant_float64(1), op.constant_float64(2)
+    if weight is None or (bias is None and op.has_input(2)) or state.view.tensors[op.key].dtype not in FLOATS:
+        return NOT_CONSTANT
+    if op.attributes.get("group", 1) != 1 or weight.ndim < 3:
+        return Refused("a grouped convolution")
+    lanes = state.of(op.inputs[0])
+    if lanes is not None and (lanes.axis != 1 or len(lanes) != len(weight)):
+        return OTHER_AXIS
+    ones = (1,) * (weight.ndim - 2)
+    offset = np.zeros(weight.shape[1]) if bias is None else bias.reshape(-1)
+    m = Conv(weight.swapaxes(0, 1), offset, ones, ones, (0,) * len(ones), (0,) * len(ones))
+    return _mixed(op, state, lanes, m, absorbs=False, edged=True)
+
+
+def _mixed(op: OpView, state: Trace, lanes: Lanes | None, m: Dense | Conv, *, absorbs: bool, edged: bool) -> Lanes:
+    """Every result reads every lane; `edged` when how often it does depends on the position."""
     taps = m.weight.reshape(*m.weight.shape[:2], math.prod(m.weight.shape[2:]))
     reads: BoolArray = np.asarray(taps.any(axis=2))
-    padded = isinstance(m, Conv) and m.is_padded
     if lanes is not None:
         state.ends.append(End(op.key, op.label, lanes, np.asarray(reads.any(axis=0)), absorbs))
     state.producers[op.outputs[0]] = op
-    steady, numbers, seen = _steady(lanes, m.weight.shape[1], padded)
+    steady, numbers, seen = _steady(lanes, m.weight.shape[1], edged)
     constants = np.where((reads & ~steady).any(axis=1), VARIES, m.bias + taps.sum(axis=2) @ numbers)
     rests_on = np.zeros(len(constants), np.int64)
     for lane in np.flatnonzero(steady & (seen != NEEDS_NO_DATA)):
