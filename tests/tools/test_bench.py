@@ -91,9 +91,14 @@ def test_compare_says_what_ran_where(compared: tuple[str, dict]) -> None:
     caption, facts = compared[0].splitlines()[0], compared[1]["facts"]
     for tool in TOOLS:
         assert f"{tool} {facts['tools'][tool]}" in caption
-    assert f"onnxruntime {facts['onnxruntime']} ({facts['provider']}" in caption
+    assert (
+        f"onnxruntime {facts['onnxruntime']} with its own graph optimisation on for all, {facts['provider']},"
+        in caption
+    )
     assert facts["cpu"] in caption
     assert "batch 1" in caption
+    assert "Calibration data" not in caption, "tiny came without"
+    assert facts["made"] == []
 
 
 def test_a_model_that_cannot_be_run_is_a_row_with_the_reason(tmp_path: Path) -> None:

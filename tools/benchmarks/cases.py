@@ -24,10 +24,12 @@ class Case:
     Attributes:
         name: for the table.
         load: (model, calibration data or None).
+        is_made: it is no file.
     """
 
     name: str
     load: Callable[[], tuple[onnx.ModelProto, Any]]
+    is_made: bool = False
 
 
 def cases(given: Iterable[str], only: list[str], seed: int) -> list[Case]:
@@ -66,4 +68,4 @@ def _from_net(name: str, seed: int) -> Case:
         made = NETS[name](seed)
         return made.model, made.samples
 
-    return Case(name, load)
+    return Case(name, load, is_made=True)

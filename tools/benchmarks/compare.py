@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     rows = list(_rows(chosen, options))
-    done = Run(rows, _facts(options))
+    done = Run(rows, _facts(options) | {"made": [case.name for case in chosen if case.is_made]})
     print(done.markdown())
     if options.json is not None:
         options.json.write_text(json.dumps(done.json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -133,7 +133,8 @@ def _row(subject: Subject, tool: str, options: argparse.Namespace) -> Row:
         subject.proto.SerializeToString(), subject.data, options.threads, options.batch, options.latency, options.seed
     )
     made = run(tool, job, options.limit)
-    row = Row(subject.name, tool, subject.counts, seconds=made.seconds, failure=made.failure)
+    has_data = subject.data is not None
+    row = Row(subject.name, tool, subject.counts, has_data=has_data, seconds=made.seconds, failure=made.failure)
     if made.model is None:
         return row
     try:

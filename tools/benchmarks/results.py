@@ -34,6 +34,7 @@ class Row:
         latency: input against result, None as `after`.
         error: largest absolute difference from the input's outputs, None as `after`.
         largest: largest absolute value among those outputs.
+        has_data: calibration data came with the model.
         is_same: the tool gave back the model that came in.
         seconds: that the tool took.
         failure: one line; "" when all went well.
@@ -46,6 +47,7 @@ class Row:
     latency: Comparison | None = None
     error: float | None = None
     largest: float | None = None
+    has_data: bool = False
     is_same: bool = False
     seconds: float = 0.0
     failure: str = ""
@@ -65,7 +67,8 @@ class Run:
 
     def markdown(self) -> str:
         """The caption and the table."""
-        lines = [_caption(self.facts), "", HEADER]
+        calibrated = dict.fromkeys(row.model for row in self.rows if row.has_data)
+        lines = [_caption(self.facts, list(calibrated)), "", HEADER]
         for _, rows in groupby(self.rows, key=lambda row: row.model):
             lines += [_line(row, at == 0) for at, row in enumerate(rows)]
         return "\n".join(lines)
@@ -75,18 +78,20 @@ class Run:
         return {"facts": dict(self.facts), "rows": [asdict(row) for row in self.rows]}
 
 
-def _caption(facts: Mapping[str, Any]) -> str:
+def _caption(facts: Mapping[str, Any], calibrated: Sequence[str]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in facts["tools"].items())
-    threads = (
-        f"{facts['threads']} threads" if facts["threads"] else f"its own choice of threads on {facts['cores']} cores"
-    )
-    return (
-        f"{versions}; onnxruntime {facts['onnxruntime']} ({facts['provider']}, {threads}; its own graph optimisation "
-        f"on for all), {facts['cpu']}; batch {facts['batch']} where the model leaves it open. Counts are before → "
-        "after. The speed-up is the median over paired timings in one process, input against result; the control is "
-        "the input against itself in the same run, and shows what that run cannot resolve. The error is against the "
-        "input, both with onnxruntime's optimiser off, beside the largest output."
-    )
+    threads = f"{facts['threads']} threads" if facts["threads"] else "its own choice of threads"
+    sentences = [
+        f"{versions}; onnxruntime {facts['onnxruntime']} with its own graph optimisation on for all, "
+        f"{facts['provider']}, {threads}, {facts['cores']} cores of {facts['cpu']}; "
+        f"batch {facts['batch']} where the model leaves it open.",
+        f"Random nets made from seed {facts['seed']}: {', '.join(facts['made'])}." if facts["made"] else "",
+        f"Calibration data, which only onnx-nepenthe uses: {', '.join(calibrated)}." if calibrated else "",
+        "Counts are before → after. The speed-up is the median over paired timings in one process, input against "
+        "result; the control is the input against itself in the same run: what that run cannot resolve. "
+        "The error is against the input, both with onnxruntime's optimiser off, of the largest output.",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _line(row: Row, is_first: bool) -> str:
