@@ -15,11 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, FloatArray, Ints, PerChannel
+from onnx_nepenthe.normal import Normal
 
-RIDGES = (1e-6, 1e-4, 1e-2, 1e-1)
-"""Ridges that are tried, relative to the mean of the diagonal of the normal matrix."""
-MANY = 1500
-"""With more unknowns than this one ridge is taken for all."""
 Array = npt.NDArray[Any]
 
 
@@ -30,10 +27,12 @@ class Fitting:
     Attributes:
         core: the map.
         residual: mean squared error over the variance of the target, by cross-validation; 1 - R².
+        kept: channels of the source that the map takes; all of them when empty.
     """
 
     core: AffineMap
     residual: float
+    kept: Ints = ()
 
 
 class Fitter(Protocol):
@@ -44,89 +43,6 @@ class Fitter(Protocol):
 
     def solve(self) -> Fitting:
         """The best map for all batches so far."""
-
-
-@dataclass
-class _Sums:
-    """Normal equations of y ≈ f w, f (rows, features) with a column of ones appended."""
-
-    gram: FloatArray
-    cross: FloatArray
-    squares: FloatArray
-    total: FloatArray
-    rows: int = 0
-
-    @classmethod
-    def of(cls, features: int, outputs: int) -> _Sums:
-        width = features + 1
-        return cls(np.zeros((width, width)), np.zeros((width, outputs)), np.zeros(outputs), np.zeros(outputs))
-
-    def __add__(self, other: _Sums) -> _Sums:
-        return _Sums(
-            self.gram + other.gram,
-            self.cross + other.cross,
-            self.squares + other.squares,
-            self.total + other.total,
-            self.rows + other.rows,
-        )
-
-    def take(self, f: Array, y: Array) -> None:
-        f = np.concatenate([f, np.ones((len(f), 1), f.dtype)], axis=1)
-        self.gram += (f.T @ f).astype(np.float64)
-        self.cross += (f.T @ y).astype(np.float64)
-        self.squares += np.square(y, dtype=np.float64).sum(axis=0)
-        self.total += y.sum(axis=0, dtype=np.float64)
-        self.rows += len(f)
-
-    def solve(self, ridge: float) -> FloatArray:
-        width = len(self.gram)
-        diagonal = np.full(width, ridge * np.trace(self.gram) / width)
-        diagonal[-1] = 0.0
-        return _solve(self.gram + np.diag(diagonal), self.cross)
-
-    def error(self, weights: FloatArray) -> float:
-        """Sum of squared errors of `weights` on these rows."""
-        error = self.squares - 2 * (weights * self.cross).sum(axis=0) + (weights * (self.gram @ weights)).sum(axis=0)
-        return float(error.clip(0).sum())
-
-    def spread(self) -> float:
-        """Sum of squared distances of the targets from their means."""
-        return float((self.squares - np.square(self.total) / max(1, self.rows)).sum())
-
-
-class _Normal:
-    """Two halves of the samples, so that the ridge and the residual come from samples a fit did not see."""
-
-    def __init__(self, features: int, outputs: int) -> None:
-        self.halves = (_Sums.of(features, outputs), _Sums.of(features, outputs))
-
-    def add(self, f: Array, y: Array, samples: Array) -> None:
-        """Take rows; `samples` (rows,) says which sample each is of."""
-        for half, sums in enumerate(self.halves):
-            chosen = samples % 2 == half
-            if chosen.any():
-                sums.take(f[chosen], y[chosen])
-
-    def solve(self) -> tuple[FloatArray, FloatArray, float]:
-        """Weights (features, outputs), bias (outputs,) and the residual by two-fold cross-validation."""
-        first, second = self.halves
-        both = first + second
-        ridges = RIDGES if len(both.gram) <= MANY else RIDGES[1:2]
-        if not (first.rows and second.rows):
-            weights = both.solve(RIDGES[0])
-            return weights[:-1], weights[-1], both.error(weights) / max(both.spread(), 1e-30)
-        errors = [second.error(first.solve(r)) + first.error(second.solve(r)) for r in ridges]
-        best = int(np.argmin(errors))
-        weights = both.solve(ridges[best])
-        return weights[:-1], weights[-1], errors[best] / max(both.spread(), 1e-30)
-
-
-def _solve(gram: FloatArray, cross: FloatArray) -> FloatArray:
-    """The solution of the normal equations; of least length where the ridge does not make them regular."""
-    try:
-        return np.asarray(np.linalg.solve(gram, cross), np.float64)
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.lstsq(gram, cross, rcond=None)[0], np.float64)
 
 
 @dataclass
@@ -147,10 +63,10 @@ class ConvFitter:
     strides: Ints
     rng: np.random.Generator
     positions: int = 2048
-    _normal: _Normal = field(init=False)
+    _normal: Normal = field(init=False)
 
     def __post_init__(self) -> None:
-        self._normal = _Normal(self.inputs * prod(self.kernel), self.outputs)
+        self._normal = Normal(self.inputs * prod(self.kernel), self.outputs)
 
     def add(self, x: Array, y: Array) -> None:
         """Take one batch: x (n, in, *space), y (n, out, *smaller space)."""
@@ -162,10 +78,26 @@ class ConvFitter:
         features = patches[index].reshape(len(chosen), -1)
         self._normal.add(np.ascontiguousarray(features, dtype=np.float32), y[index].astype(np.float32), at[0])
 
+    def spreads(self) -> FloatArray:
+        """Variance of each tap of each channel, (in * taps,)."""
+        sums = self._normal.halves[0] + self._normal.halves[1]
+        rows = max(1, sums.rows)
+        return np.asarray(np.diag(sums.gram)[:-1] / rows - np.square(sums.gram[-1, :-1] / rows), np.float64)
+
     def solve(self) -> Fitting:
         """The convolution, with zero padding at the edge as in training."""
-        weights, bias, residual = self._normal.solve()
-        weight = weights.T.reshape(self.outputs, self.inputs, *self.kernel)
+        return self._convolution(self._normal, self.inputs)
+
+    def solve_on(self, kept: Ints) -> Fitting:
+        """The convolution of these channels alone."""
+        taps = prod(self.kernel)
+        wanted = [at * taps + tap for at in kept for tap in range(taps)] + [self.inputs * taps]
+        fitting = self._convolution(self._normal.on(np.array(wanted)), len(kept))
+        return Fitting(fitting.core, fitting.residual, tuple(kept))
+
+    def _convolution(self, normal: Normal, inputs: int) -> Fitting:
+        weights, bias, residual = normal.solve()
+        weight = weights.T.reshape(self.outputs, inputs, *self.kernel)
         half = tuple(k // 2 for k in self.kernel)
         ones = (1,) * len(self.kernel)
         return Fitting(Conv(weight, bias, self.strides, ones, half, half), residual)
@@ -190,10 +122,10 @@ class DenseFitter:
     axis: int
     rng: np.random.Generator
     rows: int = 8192
-    _normal: _Normal = field(init=False)
+    _normal: Normal = field(init=False)
 
     def __post_init__(self) -> None:
-        self._normal = _Normal(self.inputs, self.outputs)
+        self._normal = Normal(self.inputs, self.outputs)
 
     def add(self, x: Array, y: Array) -> None:
         """Take one batch: x (…, in), y (…, out)."""

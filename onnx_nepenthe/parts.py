@@ -70,7 +70,7 @@ class Parts:
             ) from error
 
     def _built(self, substitute: Substitute, end: str, region: Region | None) -> tuple[Model, dict[str, Any]]:
-        inputs = entrances(self.view, [substitute.source], self.dims)
+        inputs = entrances(self.view, [substitute.entry], self.dims)
         part: Model = cut(self.model, inputs, [end])
         if region is not None:
             part = rewrite(part, self.view, [region])
@@ -86,7 +86,7 @@ class Parts:
     def _key(self, substitute: Substitute) -> str:
         """All that both times depend on, and no names: the same for equal parts of any model."""
         view = self.view
-        shape = concrete(view.tensors[substitute.source].shape or (), self.dims)
+        shape = concrete(view.tensors[substitute.entry].shape or (), self.dims)
         inside = [op for op in view.ops if op.key in substitute.ops]
         position = {name: at for at, op in enumerate(inside) for name in op.outputs if name}
         wiring = [
@@ -94,4 +94,5 @@ class Parts:
         ]
         signatures = [op_signature(op, self.dims) for op in inside]
         end = self._with_fused(substitute.target) != substitute.target
-        return json.dumps([substitute.kind, substitute.strides, shape, signatures, wiring, end])
+        keep = None if substitute.slim is None else substitute.slim.keep
+        return json.dumps([substitute.kind, keep, substitute.strides, shape, signatures, wiring, end])

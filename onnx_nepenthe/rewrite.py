@@ -11,7 +11,7 @@ from onnx_nepenthe.emit import Target, emit
 from onnx_nepenthe.graph.edit import Editor
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView
-from onnx_nepenthe.plan import Region
+from onnx_nepenthe.plan import Choice, Region
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,15 @@ def rewrite(model: Any, view: GraphView, regions: Sequence[Region]) -> Any:
             new = emit(choice.form, source, Target(editor, dtype, choice.value))
             editor.replace(choice.value, new)
     _store_constants(editor, view)
+    if any(_is_narrower(choice, view) for region in regions for choice in region.choices):
+        editor.forget_shapes()
     return editor.finish()
+
+
+def _is_narrower(choice: Choice, view: GraphView) -> bool:
+    """Whether a value has other sizes than before, so that what follows from it has too."""
+    known = view.tensors[choice.value].shape
+    return known is not None and choice.form.value_shape != known
 
 
 def computed_weights(view: GraphView) -> tuple[str, ...]:

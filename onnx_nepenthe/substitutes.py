@@ -18,8 +18,9 @@ from onnx_nepenthe.fit import ConvFitter, DenseFitter, Fitter, LineFitter
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView
 from onnx_nepenthe.rectifiers import Rectifier
+from onnx_nepenthe.slimming import Slim, SlimFitter, slims
 
-Kind = Literal["line", "conv1", "conv3", "dense"]
+Kind = Literal["line", "conv1", "conv3", "dense", "slim"]
 REACH = 24
 """How many dominators back a substitute may begin."""
 LARGEST_PART = 64
@@ -36,11 +37,13 @@ class Substitute:
 
     Attributes:
         source, target: values; `target` is computed from `source`.
-        kind: what is fitted: a line per channel, a 1x1 or 3x3 convolution, a matrix on the last axis.
+        kind: what is fitted: a line per channel, a 1x1 or 3x3 convolution, a matrix on the last axis, or "slim": the
+            second of two convolutions, on fewer channels between them.
         ops: keys of the operators that fall away.
         rectifiers: keys of the rectifiers among them.
         strides: of a convolution.
         axis: of a line's channels or of a matrix.
+        slim: the pair of convolutions between which channels go; None for other kinds.
     """
 
     source: str
@@ -50,6 +53,12 @@ class Substitute:
     rectifiers: frozenset[str]
     strides: tuple[int, ...] = ()
     axis: int = 1
+    slim: Slim | None = None
+
+    @property
+    def entry(self) -> str:
+        """Where the part begins: the source of the fit, or what a slim pair reads."""
+        return self.source if self.slim is None else self.slim.entry
 
     @property
     def label(self) -> str:
@@ -88,6 +97,9 @@ def substitutes(view: GraphView, rectifiers: tuple[Rectifier, ...], dims: Mappin
             shapes = list(_shapes(view, source, target, frozenset(ops), inside, dims))
             seen_rectifiers |= inside if shapes else set()
             found.extend(shapes)
+    found += [
+        Substitute(one.hidden, one.target, "slim", ops, frozenset(), slim=one) for one, ops in slims(view, rectifiers)
+    ]
     return tuple(found)
 
 
@@ -217,6 +229,9 @@ def fitter(substitute: Substitute, view: GraphView, rng: np.random.Generator) ->
         ValueError: a number of channels is not known.
     """
     x, y = view.tensors[substitute.source].shape, view.tensors[substitute.target].shape
+    second = None if substitute.slim is None else view.op_of(substitute.target)
+    if substitute.slim is not None and second is not None:
+        return SlimFitter(second, substitute.slim.keep, rng)
     axis = 1 if substitute.kind.startswith("conv") else substitute.axis
     inputs, outputs = (x or ())[axis], (y or ())[axis]
     if not isinstance(inputs, int) or not isinstance(outputs, int):

@@ -25,6 +25,7 @@ from onnx_nepenthe.plan import Choice, Region
 from onnx_nepenthe.rewrite import rewrite
 from onnx_nepenthe.samples import batches_of
 from onnx_nepenthe.session import open_session
+from onnx_nepenthe.slimming import choices
 from onnx_nepenthe.sources import Part
 from onnx_nepenthe.substitutes import Substitute, fitter
 from onnx_nepenthe.tables import operator_table
@@ -164,6 +165,9 @@ class Workshop:
 
     def _region(self, one: Made) -> Region:
         view, substitute = self.findings.view, one.substitute
+        if substitute.slim is not None:
+            pair = choices(view, substitute.slim, one.fitting, tuple(sorted(substitute.ops)))
+            return Region(substitute.target, pair, 0.0)
         source, target = view.tensors[substitute.source].shape or (), view.tensors[substitute.target].shape or ()
         form = Form(source, one.fitting.core, target, straight(len(target)))
         choice = Choice(substitute.target, substitute.source, form, tuple(sorted(substitute.ops)))

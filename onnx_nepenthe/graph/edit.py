@@ -166,6 +166,13 @@ class Editor:
         """Append `value` to the outputs of the graph."""
         self._graph.outputs.append(value)
 
+    def forget_shapes(self) -> None:
+        """Leave sizes of values inside the graph to be inferred anew."""
+        for node in self._graph:
+            for value in node.outputs:
+                if not value.is_graph_output():
+                    value.shape = None
+
     def finish(self) -> ir.Model:
         """Restore topological order, remove what nothing needs any more, and hand the model over."""
         self._graph.sort()

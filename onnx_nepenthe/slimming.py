@@ -1,0 +1,150 @@
+"""Fewer channels between two convolutions, the second one fitted to do without those that go.
+
+A rectifier stays, but half or a quarter of its channels go: those whose spread, weighted by what reads them, is least.
+Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks (2017); no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.affine.maps import Conv, FloatArray
+from onnx_nepenthe.affine.views import straight
+from onnx_nepenthe.fit import Array, ConvFitter, Fitting
+from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.opview import OpView
+from onnx_nepenthe.plan import Choice
+from onnx_nepenthe.rectifiers import Rectifier
+
+SHARES = (0.5, 0.75)
+"""Channels that stay."""
+MULTIPLE = 8
+"""Kernels like blocks of channels."""
+POINTWISE = frozenset(
+    {"Relu", "LeakyRelu", "Clip", "Elu", "Selu", "HardSwish", "HardSigmoid", "Gelu", "Mish", "Sigmoid"}
+)
+
+
+@dataclass(frozen=True)
+class Slim:
+    """A convolution, its rectifier and the convolution that alone reads it.
+
+    Attributes:
+        entry, operand, hidden, target: what the first reads and makes, the rectifier's result, what the second makes.
+        first, second: keys of the two.
+        keep: channels that stay.
+    """
+
+    entry: str
+    operand: str
+    hidden: str
+    target: str
+    first: str
+    second: str
+    keep: int
+
+
+def slims(view: GraphView, rectifiers: tuple[Rectifier, ...]) -> Iterator[tuple[Slim, frozenset[str]]]:
+    """All there are, with the keys of their operators."""
+    for rectifier in rectifiers:
+        op, first = view.op_of(rectifier.output), view.op_of(rectifier.operand)
+        users = view.consumers.get(rectifier.output, ())
+        if op is None or first is None or len(users) != 1 or op.op_type not in POINTWISE:
+            continue
+        second = view.ops[users[0]]
+        alone = len(view.consumers.get(rectifier.operand, ())) == 1 and not view.is_pinned(rectifier.operand)
+        if not (alone and not view.is_pinned(rectifier.output) and _is_plain(first) and _is_plain(second)):
+            continue
+        entry, channels = first.inputs[0], len(_weight(first))
+        reads = second.inputs[0]
+        if entry is None or reads is None or reads.name != rectifier.output or not _pads_same(second):
+            continue
+        for keep in sorted({max(MULTIPLE, int(channels * share) // MULTIPLE * MULTIPLE) for share in SHARES}):
+            if keep < channels:
+                names = (entry.name, rectifier.operand, rectifier.output, second.outputs[0])
+                yield Slim(*names, first.key, second.key, keep), frozenset({first.key, op.key, second.key})
+
+
+def _is_plain(op: OpView) -> bool:
+    bias = op.input(2)
+    known = op.constant(1) is not None and (bias is None or bias.constant is not None)
+    return op.op_type == "Conv" and known and op.attributes.get("group", 1) == 1 and _explicit(op)
+
+
+def _explicit(op: OpView) -> bool:
+    return bool(op.attributes.get("auto_pad", "NOTSET") == "NOTSET")
+
+
+def _pads_same(op: OpView) -> bool:
+    kernel = _weight(op).shape[2:]
+    pads, ones = list(op.attributes.get("pads", [0] * 2 * len(kernel))), [1] * len(kernel)
+    is_dense = list(op.attributes.get("dilations", ones)) == ones
+    return is_dense and bool(pads == [k // 2 for k in kernel] * 2) and all(k % 2 for k in kernel)
+
+
+def _weight(op: OpView) -> FloatArray:
+    return np.asarray(op.constant_float64(1), np.float64)
+
+
+def strides_of(op: OpView) -> tuple[int, ...]:
+    """Per spatial axis."""
+    return tuple(op.attributes.get("strides", [1] * (_weight(op).ndim - 2)))
+
+
+@dataclass
+class SlimFitter:
+    """The second convolution on the channels that stay, fitted to what it made of all of them.
+
+    Attributes:
+        second: as it is.
+        keep: channels that stay.
+        rng: picks positions.
+    """
+
+    second: OpView
+    keep: int
+    rng: np.random.Generator
+    _inner: ConvFitter = field(init=False)
+
+    def __post_init__(self) -> None:
+        weight = _weight(self.second)
+        self._inner = ConvFitter(
+            weight.shape[1], len(weight), tuple(weight.shape[2:]), strides_of(self.second), self.rng
+        )
+
+    def add(self, x: Array, y: Array) -> None:
+        """Take one batch: x, the rectifier's result; y, the second convolution's."""
+        self._inner.add(x, y)
+
+    def solve(self) -> Fitting:
+        """The convolution, and which channels it reads."""
+        weight = _weight(self.second)
+        taps = int(np.prod(weight.shape[2:]))
+        spread = self._inner.spreads().reshape(-1, taps).mean(axis=1)
+        scores = spread * np.square(weight).sum(axis=(0, *range(2, weight.ndim)))
+        kept = tuple(sorted(np.argsort(-scores, kind="stable")[: self.keep].tolist()))
+        return self._inner.solve_on(kept)
+
+
+def choices(view: GraphView, slim: Slim, fitting: Fitting, labels: tuple[str, ...]) -> tuple[Choice, ...]:
+    """Both convolutions anew."""
+    first = view.op_of(slim.operand)
+    if first is None or not isinstance(fitting.core, Conv):
+        raise AssertionError("a slim pair without its convolutions")
+    kept = list(fitting.kept)
+    weight, bias = _weight(first), first.constant_float64(2)
+    spatial = weight.ndim - 2
+    pads = tuple(first.attributes.get("pads", [0] * 2 * spatial))
+    dilations = tuple(first.attributes.get("dilations", [1] * spatial))
+    bias = np.zeros(len(weight)) if bias is None else bias
+    core = Conv(weight[kept], bias[kept], strides_of(first), dilations, pads[:spatial], pads[spatial:])
+    entry, middle = view.tensors[slim.entry].shape or (), view.tensors[slim.operand].shape or ()
+    end, narrow = view.tensors[slim.target].shape or (), (middle[0], len(kept), *middle[2:])
+    return (
+        Choice(slim.operand, slim.entry, Form(entry, core, narrow, straight(len(narrow))), labels),
+        Choice(slim.target, slim.hidden, Form(narrow, fitting.core, end, straight(len(end))), labels),
+    )
