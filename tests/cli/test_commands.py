@@ -151,7 +151,7 @@ def test_verbose_shows_the_log_on_stderr(invoke: Invoke, case: tuple[Path, Path]
 def test_verify_compares_outputs_and_accuracy(invoke: Invoke, case: tuple[Path, Path], tmp_path: Path) -> None:
     done = invoke("verify", case[0], case[0], "--data", case[1])
     assert (done.exit_code, done.stderr) == (0, "")
-    assert "same class for 100.00 %" in done.stdout
+    assert "same class for 100.00 %" in " ".join(done.stdout.split())
     assert "50 samples" in done.stdout.splitlines()[-1]
     assert widest(done.stdout) <= 80
     other = positive_model()
@@ -260,13 +260,18 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_usage_says_what_is_wrong_and_2(name: str, invoke: Invoke, case: tuple[Path, Path]) -> None:
     words, expected = WRONG[name]
-    before = sorted(Path().iterdir())
+    before = _files()
     done = invoke(*words)
     assert done.exit_code == 2, done.stderr
     assert expected in " ".join(done.stderr.split())
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    assert sorted(Path().iterdir()) == before
+    assert _files() == before
+
+
+def _files() -> list[Path]:
+    """What is in the folder; not the cache, in which onnxruntime keeps files of its own from its first import on."""
+    return sorted(path for path in Path().iterdir() if path.name != "cache")
 
 
 def test_failed_verification_writes_nothing_and_3(
@@ -343,9 +348,11 @@ def test_help_has_an_example_that_parses_and_says_what_runs_code(name: str, invo
     assert done.exit_code == 0
     text = " ".join(done.stdout.split())
     assert "`--data package.module:callable` imports that module and calls it: it runs code" in text
-    (example,) = re.findall(rf"^ +onnx-nepenthe {name} (.+)$", done.stdout, flags=re.MULTILINE)
-    command = app.commands[name]
-    assert isinstance(command.make_context(name, example.split(), resilient_parsing=False), click.Context)
+    examples = re.findall(rf"^ +onnx-nepenthe {name} (.+)$", done.stdout, flags=re.MULTILINE)
+    assert examples
+    for example in examples:
+        made = app.commands[name].make_context(name, example.split(), resilient_parsing=False)
+        assert isinstance(made, click.Context)
 
 
 def test_measured_latency_is_in_the_report(invoke: Invoke, case: tuple[Path, Path]) -> None:
