@@ -46,7 +46,7 @@ def open_shop(findings: Findings, options: Options) -> Workshop:
 def price(shop: Workshop, model_ms: float) -> list[Priced]:
     """Fit, time and score every substitute alone; those that save next to nothing or fit badly fall out.
 
-    Single drops of a few samples are noise. They are averaged with what the Kullback-Leibler divergence
+    Single drops of a few samples are noise. They are drawn towards what the Kullback-Leibler divergence
     (or the error) predicts, scaled to the drops by least squares over all substitutes.
 
     Args:
@@ -63,24 +63,37 @@ def price(shop: Workshop, model_ms: float) -> list[Priced]:
             gain = shop.gain_ms(made) if fitting.residual <= WORST_RESIDUAL else 0.0
             if gain > SMALLEST_SHARE * model_ms:
                 found.append((made, gain))
-    drops, proxies = [], []
+    drops, proxies, errors = [], [], []
     for done, (made, _) in enumerate(found, start=1):
         shop.options.progress("scoring substitutes", done, len(found))
-        drop, proxy = shop.drop_and_proxy(shop.build([made]), shop.options.tune_limit)
+        drop, proxy, error = shop.drop_and_proxy(shop.build([made]), shop.options.tune_limit)
         drops.append(drop)
         proxies.append(proxy)
-    smooth = smoothed(np.array(drops), np.array(proxies))
+        errors.append(error)
+    smooth = smoothed(np.array(drops), np.array(proxies), np.array(errors))
     return [Priced(made, float(drop), gain) for (made, gain), drop in zip(found, smooth, strict=True)]
 
 
-def smoothed(drops: npt.NDArray[np.float64], proxies: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean of each drop and of the drop its proxy predicts, never below 0.
+def smoothed(
+    drops: npt.NDArray[np.float64], proxies: npt.NDArray[np.float64], errors: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Each drop, drawn towards what its proxy predicts as far as it is noise; never below 0.
 
-    >>> smoothed(np.array([2.0, 0.0]), np.array([2.0, 2.0])).tolist()
-    [1.5, 0.5]
+    Without this the choice would be of the luckiest. Empirical Bayes: how far true drops stray from the prediction is
+    what the squared deviations have beyond the squared errors.
+
+    >>> smoothed(np.array([2.0, 0.0]), np.array([2.0, 2.0]), np.array([9.0, 9.0])).tolist()
+    [1.0, 1.0]
+    >>> smoothed(np.array([2.0, 0.0]), np.array([2.0, 2.0]), np.array([0.0, 0.0])).tolist()
+    [2.0, 0.0]
     """
-    scale = float((proxies * drops).sum() / max((proxies * proxies).sum(), 1e-30)) if drops.size else 0.0
-    return np.asarray(np.clip(0.5 * (drops + scale * proxies), 0.0, None), np.float64)
+    if not drops.size:
+        return drops
+    predicted = proxies * max(0.0, float((proxies * drops).sum() / max((proxies * proxies).sum(), 1e-30)))
+    noise = np.square(errors)
+    real = max(0.0, float((np.square(drops - predicted) - noise).mean()))
+    trust = np.divide(real, real + noise, out=np.ones_like(noise), where=real + noise > 0)
+    return np.asarray(np.clip(predicted + trust * (drops - predicted), 0.0, None), np.float64)
 
 
 def spend(shop: Workshop, priced: Sequence[Priced], budget: float) -> Spending | None:
@@ -102,7 +115,8 @@ def spend(shop: Workshop, priced: Sequence[Priced], budget: float) -> Spending |
         if plan[1] <= budget and (best is None or _gain(priced, chosen) > _gain(priced, best[2])):
             best = plan
         limit = _next_limit(limit, budget, plan[1])
-    return None if best is None else _spending(shop, priced, _improved(shop, priced, best, budget))
+    best = _improved(shop, priced, best or ((), 0.0, ()), budget)
+    return _spending(shop, priced, best) if best[2] else None
 
 
 def spend_for_gain(shop: Workshop, priced: Sequence[Priced], wanted_ms: float) -> Spending | None:

@@ -80,8 +80,8 @@ class Workshop:
         """Points per sample of the original, from its kept outputs."""
         return np.concatenate([self._score(self.metric, row.outputs, row) for row in self._kept(part)])
 
-    def drop_and_proxy(self, model: Model, limit: int | None) -> tuple[float, float]:
-        """Points lost on the tuning data, and the smooth proxy for it: 100 less the proxy metric.
+    def drop_and_proxy(self, model: Model, limit: int | None) -> tuple[float, float, float]:
+        """Points lost on the tuning data, the smooth proxy for it (100 less the proxy metric), and the standard error.
 
         Args:
             model: to score.
@@ -93,7 +93,8 @@ class Workshop:
         for row, outputs in self._run(model, self._kept("tuning"), limit):
             drops.append(self._score(self.metric, row.outputs, row) - self._score(self.metric, outputs, row))
             distances.append(100.0 - self._score(proxy, outputs, row))
-        return float(np.concatenate(drops).mean()), float(np.concatenate(distances).mean())
+        lost = np.concatenate(drops)
+        return float(lost.mean()), float(np.concatenate(distances).mean()), float(lost.std() / np.sqrt(lost.size))
 
     def _run(self, model: Model, kept: Sequence[_Kept], limit: int | None) -> Iterator[tuple[_Kept, list[Array]]]:
         session = open_session(model, self.options.config)

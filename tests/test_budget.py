@@ -112,10 +112,12 @@ def test_contradictions_are_named(options: dict[str, object], message: str) -> N
         collapse(model("digits-mlp"), "m", Options(prove_budget_s=0.0, latency="off", **options))  # type: ignore[arg-type]
 
 
-def test_smoothing_averages_with_the_proxy() -> None:
-    assert smoothed(np.array([2.0, 0.0]), np.array([2.0, 2.0])).tolist() == [1.5, 0.5]
-    assert smoothed(np.array([-1.0]), np.array([0.0])).tolist() == [0.0]
-    assert smoothed(np.array([]), np.array([])).tolist() == []
+def test_smoothing_trusts_the_proxy_where_drops_are_noise() -> None:
+    two, none = np.array([2.0, 0.0]), np.zeros(2)
+    assert smoothed(two, np.array([2.0, 2.0]), np.array([9.0, 9.0])).tolist() == [1.0, 1.0]
+    assert smoothed(two, np.array([2.0, 2.0]), none).tolist() == [2.0, 0.0]
+    assert smoothed(np.array([-1.0]), np.array([0.0]), np.array([0.0])).tolist() == [0.0]
+    assert smoothed(np.array([]), np.array([]), np.array([])).tolist() == []
 
 
 @pytest.mark.usefixtures("faked")
