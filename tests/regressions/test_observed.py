@@ -70,3 +70,10 @@ def test_a_filter_of_zeros_is_dead_whatever_comes() -> None:
     after = result(collapse(before, data), before)
     assert_same(after, before, {"x": data}, 1e-5)
     assert_same(after, before, {"x": -data}, 1e-5)
+
+
+def test_a_flip_below_the_tolerance_is_taken_back_too() -> None:
+    before, data = model([]), images(low_on_verification=-1e-5)
+    outcome = collapse(before, data)
+    assert operators(result(outcome, before)).get("Relu") == 1
+    assert any("not on the verification data" in refusal.reason for refusal in outcome.refusals)
