@@ -78,7 +78,13 @@ def _ours(model: onnx.ModelProto, job: Job) -> onnx.ModelProto:
     import onnx_nepenthe  # noqa: PLC0415
 
     return onnx_nepenthe.collapse(
-        model, data=job.data, threads=job.threads, latency_batch=job.batch, latency=job.latency, seed=job.seed
+        model,
+        data=job.data,
+        threads=job.threads,
+        latency_batch=job.batch,
+        latency=job.latency,
+        seed=job.seed,
+        freeze_initializers=True,  # as onnxslim and onnxsim do without being asked
     )
 
 

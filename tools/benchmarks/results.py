@@ -87,6 +87,7 @@ def _caption(facts: Mapping[str, Any], calibrated: Sequence[str]) -> str:
         f"batch {facts['batch']} where the model leaves it open.",
         f"Random nets made from seed {facts['seed']}: {', '.join(facts['made'])}." if facts["made"] else "",
         f"Calibration data, which only onnx-nepenthe uses: {', '.join(calibrated)}." if calibrated else "",
+        "onnx-nepenthe ran with --freeze-initializers, which onnxslim and onnxsim do without being asked. "
         "Counts are before → after. The speed-up is the median over paired timings in one process, input against "
         "result; the control is the input against itself in the same run: what that run cannot resolve. "
         "The error is against the input, both with onnxruntime's optimiser off, of the largest output.",
