@@ -24,7 +24,7 @@ from onnx_nepenthe.workshop import Workshop
 
 LOG = logging.getLogger(__name__)
 Exact = Callable[[Model, str, Options], Outcome]
-TRIES = 4
+TRIES = 12
 """How often a plan that fails on the verification data is cut down, or one that is too slow is widened."""
 
 
