@@ -24,8 +24,10 @@ from onnx_nepenthe.workshop import Workshop
 
 LOG = logging.getLogger(__name__)
 Exact = Callable[[Model, str, Options], Outcome]
-TRIES = 12
-"""How often a plan that fails on the verification data is cut down, or one that is too slow is widened."""
+TRIES = 4
+"""How many plans are tried on the verification data; each failure there cuts the next one down, so few are allowed."""
+MARGIN = 0.8
+"""Share of the budget that a plan may spend on the tuning data, as the plan is chosen on them."""
 
 
 def collapse_within(model: Model, name: str, options: Options, exact: Exact) -> Outcome:
@@ -112,7 +114,7 @@ def _check(options: Options) -> None:
 def _first(shop: Workshop, priced: Sequence[Priced], start: Comparison, options: Options) -> Spending | None:
     if options.target_speedup is not None:
         return spend_for_gain(shop, priced, start.after_ms - start.before_ms / options.target_speedup)
-    return spend(shop, priced, options.max_drop or 0.0)
+    return spend(shop, priced, MARGIN * (options.max_drop or 0.0))
 
 
 def _saved(spending: Spending) -> float:

@@ -122,7 +122,7 @@ class Bought:
 
 @dataclass(frozen=True)
 class Price:
-    """What a budgeted collapse cost, on verification data that nothing else saw.
+    """What a budgeted collapse cost, on verification data that neither fitting nor tuning saw.
 
     Attributes:
         metric: name of the metric; points.

@@ -54,9 +54,7 @@ class Net:
 
     def linear(self, x: str, into: int, out: int) -> str:
         """x W + b over the last axis."""
-        return self.node(
-            "Add", self.node("MatMul", x, self.weight(into, out, fan_in=into, gain=1.0)), self.bias(out)
-        )
+        return self.node("Add", self.node("MatMul", x, self.weight(into, out, fan_in=into, gain=1.0)), self.bias(out))
 
     def model(self, output: str) -> onnx.ModelProto:
         """From input x (N, 3, 224, 224) to `output`."""
