@@ -26,7 +26,7 @@ from onnx_nepenthe.samples import Feeds, timing_feeds
 from onnx_nepenthe.tables import operator_table
 from onnx_nepenthe.trial import compare_models, settle, try_regions
 
-PUT_BACK = "put back, as the whole model was slower with it, or no faster and larger"
+PUT_BACK = "put back, as the whole model was slower with it, or no faster and no smaller"
 
 
 @dataclass(frozen=True, eq=False)

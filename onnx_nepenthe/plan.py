@@ -16,6 +16,11 @@ from onnx_nepenthe.prices import CostModel
 from onnx_nepenthe.regions import Affine, Atlas
 
 
+def is_nothing(form: Form) -> bool:
+    """Whether the form is that of the source itself."""
+    return form.is_straight and is_identity(form.core)
+
+
 @dataclass(frozen=True, eq=False)
 class Choice:
     """Compute `value` from `source` by `form`, as one operator.
@@ -34,7 +39,7 @@ class Choice:
     @property
     def is_nothing(self) -> bool:
         """Whether the value is the source itself, so that no operator computes it."""
-        return self.form.is_straight and is_identity(self.form.core)
+        return is_nothing(self.form)
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,10 @@ def _kept(atlas: Atlas, costs: CostModel, value: Affine) -> Option:
 def _singles(atlas: Atlas, costs: CostModel, dialect: Dialect, value: Affine) -> Iterator[Option]:
     dtype = atlas.view.tensors[value.name].dtype
     for source in atlas.sources(value.name):
-        if source == value.operands[0] and _is_single(value, atlas.view):
-            continue
         form = atlas.form(source, value.name)
-        if isinstance(form, Form) and is_emittable(form, dtype, dialect):
+        if isinstance(form, Refused) or (source == value.operands[0] and _is_same(value, form, atlas.view)):
+            continue
+        if is_emittable(form, dtype, dialect):
             yield Option(costs.single(form, value.name), (source,), source)
 
 
@@ -105,16 +110,19 @@ def _needed(value: Affine) -> tuple[str, ...]:
     return (*value.operands, *others)
 
 
-def _is_single(value: Affine, view: GraphView) -> bool:
-    """Whether its operator is already the one its form would be written as."""
+def _is_same(value: Affine, form: Form, view: GraphView) -> bool:
+    """Whether `form` would be written as the operator that is there already."""
     if value.op.op_type == "Identity" and value.name in view.outputs:
         # What is an input, or an output already, cannot carry another name.
         return value.operands[0] in (*view.inputs, *view.outputs)
-    if value.rectifier or not isinstance(value.reading, Chain) or len(value.reading.steps) != 1:
+    if value.rectifier or is_nothing(form) or not isinstance(value.reading, Chain) or len(value.reading.steps) != 1:
         return False
-    if set(_needed(value)) != set(value.operands):
-        return False
-    return value.op.op_type in ("Conv", "Gemm", "MatMul", "Add", "Mul")
+    return set(_needed(value)) == set(value.operands) and value.op.op_type in _WRITTEN_AS_READ
+
+
+_WRITTEN_AS_READ = frozenset(
+    {"Conv", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "Transpose", "Reshape", "Flatten"}
+)
 
 
 def plan(atlas: Atlas, costs: CostModel) -> tuple[Region, ...]:

@@ -202,8 +202,8 @@ def settle(
     """The regions that make the whole model not slower: all accepted ones, or fewer.
 
     While the whole is slower than its input (or seems so, where the interval is too wide to tell) twice in a row, the
-    half of the regions that gained least is put back. Where it is as fast and has more weights, so are the regions
-    that are not smaller by themselves: what they gained is nothing here.
+    half of the regions that gained least is put back. Where it is as fast and not smaller, so are the regions that
+    are not smaller by themselves: what they gained is nothing here.
 
     Returns:
         The regions kept, the model with them, and its comparison with the input; (), None, None when none is left
@@ -218,9 +218,10 @@ def settle(
             comparison = timed(candidate)
         if not _loses(comparison):
             smaller = [trial for trial in kept if trial.is_smaller]
-            if len(smaller) == len(kept) or comparison.is_faster or not _has_grown(view, candidate):
+            worth = comparison.is_faster or _is_worth_it(model_size(view), model_size(view_from_model(candidate)))
+            if worth or len(smaller) == len(kept):
                 return regions, candidate, comparison
-            LOG.info("the whole model is as fast and larger; putting back what made it larger")
+            LOG.info("the whole model is as fast and not smaller; putting back what is not smaller by itself")
             kept = smaller
             continue
         if not kept:
@@ -232,8 +233,12 @@ def settle(
     return (), None, None
 
 
-def _has_grown(view: GraphView, candidate: Model) -> bool:
-    return model_size(view_from_model(candidate)).weight_bytes > MOST_GROWTH * model_size(view).weight_bytes
+def _is_worth_it(before: ModelSize, after: ModelSize) -> bool:
+    """Whether a model that is no faster is better: smaller in some way, and hardly larger in bytes."""
+    if after.weight_bytes > MOST_GROWTH * before.weight_bytes:
+        return False
+    gained = (after.nodes < before.nodes, after.weight_bytes < before.weight_bytes)
+    return any(gained) or after.weighted_depth < before.weighted_depth
 
 
 def _loses(comparison: Comparison) -> bool:

@@ -7,6 +7,7 @@ import random
 import numpy as np
 import onnx
 import onnx_ir as ir
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -201,6 +202,42 @@ def test_a_region_holds_the_choices_that_start_from_each_other() -> None:
     regions = plan(atlas, EveryExact({}))
     assert [(region.name, [choice.value for choice in region.choices]) for region in regions] == [(b, [a, b]), (c, [c])]
     assert all(region.gain > 0 for region in regions)
+
+
+def one_between(op_type: str, *constants: np.ndarray, **attributes: object) -> tuple[Atlas, str, str]:
+    g = builder()
+    source = g.node("Sigmoid", "x")
+    value = g.node(op_type, source, *map(g.constant, constants), **attributes)
+    return atlas_of(g.model({"x": [2, 3, 4, 4]}, [g.node("Sigmoid", value)])), source, value
+
+
+@pytest.mark.parametrize(
+    ("op_type", "constants", "attributes"),
+    [
+        ("Transpose", [], {"perm": [0, 2, 1, 3]}),
+        ("Reshape", [np.array([2, 48])], {}),
+        ("Flatten", [], {}),
+        ("GlobalAveragePool", [], {}),
+        ("Mul", [np.float32([2.0])], {}),
+    ],
+)
+def test_an_operator_that_would_be_written_as_it_is_stays(
+    op_type: str, constants: list[np.ndarray], attributes: dict[str, object]
+) -> None:
+    atlas, source, value = one_between(op_type, *constants, **attributes)
+    assert isinstance(atlas.form(source, value), Form)
+    assert plan(atlas, Stated(atlas, {value: 10.0}, {(source, value): 1.0})) == ()
+
+
+@pytest.mark.parametrize(
+    ("op_type", "constants", "attributes"),
+    [("Mul", [np.float32([1.0])], {}), ("Add", [np.float32([0.0])], {}), ("Transpose", [], {"perm": [0, 1, 2, 3]})],
+)
+def test_an_operator_that_does_nothing_goes(
+    op_type: str, constants: list[np.ndarray], attributes: dict[str, object]
+) -> None:
+    atlas, source, value = one_between(op_type, *constants, **attributes)
+    assert sources(plan(atlas, EveryExact({}))) == {value: source}
 
 
 def test_what_needs_no_operator_is_a_region_of_its_own() -> None:

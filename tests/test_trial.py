@@ -223,6 +223,17 @@ def test_a_little_larger_is_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settled(found, trials, lambda _: TIE)[0] == [0, 1]
 
 
+def test_what_changes_no_size_is_put_back_when_the_whole_is_no_faster() -> None:
+    g = builder()
+    lowered = g.node("Sub", "x", g.constant(g.random(4)))
+    found = stages(g.model({"x": [2, 4]}, [g.node("Sigmoid", lowered)]))
+    form = found.atlas.form("x", lowered)
+    assert isinstance(form, Form)
+    trials = [RegionTrial(Region(lowered, (Choice(lowered, "x", form, ()),), 1.0), FASTER, False)]
+    assert settle(found.model, found.view, trials, lambda _: TIE) == ((), None, None)
+    assert settle(found.model, found.view, trials, lambda _: FASTER)[0] == (trials[0].region,)
+
+
 def test_nothing_is_left_when_all_of_it_made_the_model_larger_for_nothing() -> None:
     found, trials = narrow_and_wide()
     assert settled(found, [t for t in trials if not t.is_smaller], lambda _: TIE) == ([], None, None)
