@@ -81,6 +81,17 @@ def identity_model() -> ir.Model:
     return ir.Model(graph, ir_version=8)
 
 
+def chain_model(length: int) -> ir.Model:
+    """`length` operators one after the other on a float tensor of shape (1,): the cost of dispatching them alone."""
+    values = [
+        ir.Value(name=f"v{at}", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1])) for at in range(length + 1)
+    ]
+    values[0].name = "x"
+    nodes = [ir.node("Neg", [values[at]], outputs=[values[at + 1]]) for at in range(length)]
+    graph = ir.Graph(values[:1], values[-1:], nodes=nodes, opset_imports={"": 13}, name="chain")
+    return ir.Model(graph, ir_version=8)
+
+
 def coarsest_precision(model: ir.Model | str | Path) -> str:
     """The least precise type the model computes in: "int8" when it quantises, else a float type.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from onnx_nepenthe.errors import UnsupportedError
-from onnx_nepenthe.graph.reference import identity_model
+from onnx_nepenthe.graph.reference import chain_model
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.latency.pairs import Clock, Feeds, Runnable, paused_gc, per_call_s, repeats_for
 from onnx_nepenthe.session import SessionConfig, environment, open_session
@@ -24,6 +24,8 @@ Opener = Callable[[Model, SessionConfig], Runnable]
 BLOCKS = 4
 """The cost is the smallest of this many medians: other processes only ever add time."""
 SHORTEST_TIMING_S = 2e-4
+CHAIN = 17
+"""Operators of the chain that shows what dispatching one costs."""
 SMALLEST_COST_S = 1e-8
 """Nothing is free: of two equal costs, the shorter chain wins."""
 _DEFAULT = SessionConfig()
@@ -69,7 +71,7 @@ class OperatorTable:
         self._load()
 
     def cost_s(self, key: str, build: Build) -> float:
-        """Seconds one call of a model takes, less what calling any model takes.
+        """Seconds one call of a model takes, less what calling any model takes; dispatching its operators counts.
 
         Args:
             key: says all that the cost depends on (operators, attributes, shapes, dtype); machine, provider and
@@ -83,7 +85,7 @@ class OperatorTable:
             raise UnsupportedError("the latency table does not know it")
         if key not in self.costs:
             if self._overhead_s is None:
-                self._overhead_s = self._measure(identity_model(), {"x": np.zeros(1, np.float32)})
+                self._overhead_s = self._measure_overhead()
             self.costs[key] = max(self._measure(*build()) - self._overhead_s, SMALLEST_COST_S)
             self._save()
         return self.costs[key]
@@ -117,6 +119,12 @@ class OperatorTable:
         self.fingerprint = str(data.get("fingerprint"))
         self.costs = _checked(data["costs"])
         self.is_closed = True
+
+    def _measure_overhead(self) -> float:
+        """Seconds of a call without any operator: small operators cost little more than being dispatched."""
+        feeds = {"x": np.zeros(1, np.float32)}
+        one, many = (self._measure(chain_model(length), feeds) for length in (1, CHAIN))
+        return max(0.0, one - max(0.0, many - one) / (CHAIN - 1))
 
     def _measure(self, model: Model, feeds: Feeds) -> float:
         session = self._opener(model, self._config)
