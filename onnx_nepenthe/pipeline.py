@@ -9,6 +9,7 @@ from onnx_nepenthe.budgeted import collapse_within
 from onnx_nepenthe.candidate import Candidate, make_candidate
 from onnx_nepenthe.checking import blame, check, take_back
 from onnx_nepenthe.errors import Refused, VerificationError
+from onnx_nepenthe.freezing import collapse_frozen
 from onnx_nepenthe.graph.edit import freeze_initializers
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import GraphView, view_from_model
@@ -50,7 +51,7 @@ def collapse(model: Model, name: str, options: Options) -> Outcome:
         NepentheError: unreadable data, or a model that cannot be run on them.
     """
     if options.freeze_initializers:
-        model = freeze_initializers(model)
+        return collapse_frozen(model, name, options, collapse)
     if options.max_drop is not None or options.target_speedup is not None:
         return collapse_within(model, name, options, collapse)
     findings = find(model, options, scan=True)

@@ -30,6 +30,8 @@ SECOND_LOOK_S = 4.0
 """For a region whose first timing leaves open whether it is worth having."""
 OPEN = 0.1
 """An interval this wide leaves it open. So does a loss below it of what is smaller: two sessions may differ as much."""
+WORTH_SAVING = 0.99
+"""Bytes of weights, relative to before, below which fewer of them alone are worth a rewrite."""
 LOWEST_TIE = 0.98
 """A measured ratio below it is no tie, however wide the interval."""
 MODEL_BUDGET_S = 6.0
@@ -166,7 +168,7 @@ def _is_open(comparison: Comparison, is_smaller: bool) -> bool:
 def _is_smaller(before: ModelSize, after: ModelSize) -> bool:
     if after.weight_bytes > before.weight_bytes or after.nodes > before.nodes:
         return False
-    return (after.weight_bytes, after.nodes) != (before.weight_bytes, before.nodes)
+    return after.nodes < before.nodes or after.weight_bytes < WORTH_SAVING * before.weight_bytes
 
 
 def _with_fused(view: GraphView, name: str) -> str:
@@ -237,7 +239,7 @@ def _is_worth_it(before: ModelSize, after: ModelSize) -> bool:
     """Whether a model that is no faster is better: smaller in some way, and hardly larger in bytes."""
     if after.weight_bytes > MOST_GROWTH * before.weight_bytes:
         return False
-    gained = (after.nodes < before.nodes, after.weight_bytes < before.weight_bytes)
+    gained = (after.nodes < before.nodes, after.weight_bytes < WORTH_SAVING * before.weight_bytes)
     return any(gained) or after.weighted_depth < before.weighted_depth
 
 

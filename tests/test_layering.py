@@ -43,7 +43,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     (
         *("report", "pipeline", "inspection", "samples", "candidate", "checking", "narrowing"),
         *("run", "verification", "benchmark", "measuring"),
-        *("workshop", "spending", "budget", "billing", "budgeted", "replaying", "parts", "tabling"),
+        *("workshop", "spending", "budget", "billing", "budgeted", "replaying", "parts", "tabling", "freezing"),
     ),
     ("cli",),
 )
@@ -100,6 +100,10 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("budgeted", "spending"),
         ("budgeted", "workshop"),
         ("pipeline", "budgeted"),
+        ("pipeline", "freezing"),
+        ("freezing", "inspection"),
+        ("freezing", "measuring"),
+        ("freezing", "samples"),
         ("information", "regimes"),
         ("sums", "regimes"),
         ("measure", "rectifiers"),

@@ -1,0 +1,53 @@
+"""Collapse a model whose weights are graph inputs, with the weights fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from onnx_nepenthe.errors import VerificationError
+from onnx_nepenthe.graph.edit import freeze_initializers
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.graph.view import view_from_model
+from onnx_nepenthe.inspection import Findings, side_of
+from onnx_nepenthe.linearise import Linearised
+from onnx_nepenthe.measuring import open_data
+from onnx_nepenthe.options import Options
+from onnx_nepenthe.outcome import Outcome
+from onnx_nepenthe.samples import timing_feeds, verification_batches
+from onnx_nepenthe.trial import compare_models
+from onnx_nepenthe.verify import verify
+
+Exact = Callable[[Model, str, Options], Outcome]
+
+
+def collapse_frozen(model: Model, name: str, options: Options, collapse: Exact) -> Outcome:
+    """Collapse `model` with `options.freeze_initializers`.
+
+    The result is compared with the model as it was given: fixing the weights alone lets runtimes fold them, which
+    may be most of the gain, so the frozen model is the result even when nothing else could be collapsed.
+
+    Raises:
+        VerificationError: the frozen model computes something else.
+    """
+    outcome = collapse(freeze_initializers(model), name, replace(options, freeze_initializers=False))
+    view = view_from_model(model)
+    if not view.overridable:
+        return outcome
+    frozen = freeze_initializers(model)
+    result = frozen if outcome.model is None else outcome.model
+    source = open_data(model, options)
+    bare = Findings(model, view, (), (), source, None, Linearised({}, {}))
+    verdict, latency = outcome.verdict, outcome.latency
+    if verdict is None:
+        batches, where, disjoint = verification_batches(bare, options)
+        depth = side_of(view).size.weighted_depth
+        verdict = verify(model, frozen, batches, depth=depth, config=options.config, source=where, disjoint=disjoint)
+        if not verdict.passed:
+            raise VerificationError(f"verification failed: {verdict.reason}; nothing was written")
+    feeds = timing_feeds(bare, options) if options.latency == "measured" else None
+    if feeds is not None:
+        latency = compare_models(model, result, feeds, options.config, np.random.default_rng(options.seed))
+    return replace(outcome, model=result, verdict=verdict, latency=latency, message="collapsed")
