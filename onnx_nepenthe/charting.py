@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel, is_constant
+from onnx_nepenthe.dominance import nearest_common
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.linearise import Decision
@@ -52,7 +53,7 @@ def _enter(atlas: Atlas, value: Affine) -> None:
     atlas.affine[value.name] = value
     parent: str | None = value.operands[0]
     for operand in value.operands[1:]:
-        parent = _common(atlas, parent, operand)
+        parent = nearest_common(atlas.parents, atlas.depth, parent, operand)
     if parent is None:
         return
     atlas.parents[value.name] = parent
@@ -125,13 +126,3 @@ def _operands(op: OpView, reading: Reading) -> tuple[str, ...]:
 
 def _is_readable(reading: Reading, index: int) -> bool:
     return index == 0 or isinstance(reading, Select)
-
-
-def _common(atlas: Atlas, a: str | None, b: str | None) -> str | None:
-    depth = atlas.depth
-    while a is not None and b is not None and a != b:
-        if depth.get(a, 0) >= depth.get(b, 0):
-            a = atlas.parents.get(a)
-        else:
-            b = atlas.parents.get(b)
-    return a if a is not None and b is not None else None

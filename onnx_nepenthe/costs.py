@@ -115,6 +115,12 @@ def fused_after(view: GraphView, value: str) -> OpView | None:
     return op if op.op_type in FUSED and op.domain == "" and is_alone else None
 
 
+def with_fused(view: GraphView, value: str) -> str:
+    """`value`, or what the activation that is computed together with it makes of it."""
+    after = fused_after(view, value)
+    return value if after is None else after.outputs[0]
+
+
 def _constant(editor: Editor, operand: Tensor | None) -> Any:
     if operand is None or operand.constant is None:
         return None

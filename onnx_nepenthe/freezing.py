@@ -11,7 +11,7 @@ from onnx_nepenthe.errors import VerificationError
 from onnx_nepenthe.graph.edit import freeze_initializers
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import view_from_model
-from onnx_nepenthe.inspection import Findings, side_of
+from onnx_nepenthe.inspection import Findings, side_of, why_not_runnable
 from onnx_nepenthe.linearise import Linearised
 from onnx_nepenthe.measuring import open_data
 from onnx_nepenthe.options import Options
@@ -32,11 +32,11 @@ def collapse_frozen(model: Model, name: str, options: Options, collapse: Exact) 
     Raises:
         VerificationError: the frozen model computes something else.
     """
-    outcome = collapse(freeze_initializers(model), name, replace(options, freeze_initializers=False))
+    frozen = freeze_initializers(model)
+    outcome = collapse(frozen, name, replace(options, freeze_initializers=False))
     view = view_from_model(model)
     if not view.overridable:
         return outcome
-    frozen = freeze_initializers(model)
     result = frozen if outcome.model is None else outcome.model
     source = open_data(model, options)
     bare = Findings(model, view, (), (), source, None, Linearised({}, {}))
@@ -47,7 +47,8 @@ def collapse_frozen(model: Model, name: str, options: Options, collapse: Exact) 
         verdict = verify(model, frozen, batches, depth=depth, config=options.config, source=where, disjoint=disjoint)
         if not verdict.passed:
             raise VerificationError(f"verification failed: {verdict.reason}; nothing was written")
-    feeds = timing_feeds(bare, options) if options.latency == "measured" else None
+    is_timed = options.latency == "measured" and why_not_runnable(model, options) is None
+    feeds = timing_feeds(bare, options) if is_timed else None
     if feeds is not None:
         latency = compare_models(model, result, feeds, options.config, np.random.default_rng(options.seed))
     return replace(outcome, model=result, verdict=verdict, latency=latency, message="collapsed")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnx_nepenthe.affine.cost import concrete
-from onnx_nepenthe.costs import FUSED, entrances, op_signature, random_input
+from onnx_nepenthe.costs import entrances, op_signature, random_input, with_fused
 from onnx_nepenthe.errors import UnsupportedError, UsageError
 from onnx_nepenthe.graph.serial import Model, digest
 from onnx_nepenthe.graph.snippet import cut
@@ -44,7 +44,7 @@ class Parts:
             substitute: which part.
             region: the rewrite that makes it; only the sizes of its map matter.
         """
-        end = self._with_fused(substitute.target)
+        end = with_fused(self.view, substitute.target)
         key = self._key(substitute)
         try:
             before = self.table.cost_s(f"part {key}", lambda: self._built(substitute, end, None))
@@ -76,13 +76,6 @@ class Parts:
             part = rewrite(part, self.view, [region])
         return part, {entrance.name: random_input(entrance.shape, entrance.dtype) for entrance in inputs}
 
-    def _with_fused(self, name: str) -> str:
-        view = self.view
-        users = view.consumers.get(name, ())
-        if len(users) == 1 and not view.is_pinned(name) and view.ops[users[0]].op_type in FUSED:
-            return view.ops[users[0]].outputs[0]
-        return name
-
     def _key(self, substitute: Substitute) -> str:
         """All that both times depend on, and no names: the same for equal parts of any model."""
         view = self.view
@@ -93,6 +86,6 @@ class Parts:
             [position.get(t.name, -1) for t in op.inputs if t is not None and t.constant is None] for op in inside
         ]
         signatures = [op_signature(op, self.dims) for op in inside]
-        end = self._with_fused(substitute.target) != substitute.target
+        end = with_fused(self.view, substitute.target) != substitute.target
         keep = None if substitute.slim is None else substitute.slim.keep
         return json.dumps([substitute.kind, keep, substitute.strides, shape, signatures, wiring, end])

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from onnx_nepenthe.affine.cost import concrete
+from onnx_nepenthe.dominance import nearest_common
 from onnx_nepenthe.fit import ConvFitter, DenseFitter, Fitter, LineFitter
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView
@@ -136,21 +137,12 @@ def dominators(view: GraphView) -> dict[str, str]:
             continue
         parent: str | None = operands[0]
         for operand in operands[1:]:
-            parent = _common(parents, depth, parent, operand)
+            parent = nearest_common(parents, depth, parent, operand)
         for name in op.outputs:
             if name and parent is not None:
                 parents[name] = parent
                 depth[name] = depth.get(parent, 0) + 1
     return parents
-
-
-def _common(parents: Mapping[str, str], depth: Mapping[str, int], a: str | None, b: str | None) -> str | None:
-    while a is not None and b is not None and a != b:
-        if depth.get(a, 0) >= depth.get(b, 0):
-            a = parents.get(a)
-        else:
-            b = parents.get(b)
-    return a if b is not None else None
 
 
 def _operands(op: OpView) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.affine.cost import concrete
-from onnx_nepenthe.costs import entrances, form_signature, fused_after, op_signature, random_input
+from onnx_nepenthe.costs import entrances, form_signature, op_signature, random_input, with_fused
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import cut
@@ -107,7 +107,7 @@ def _part(atlas: Atlas, region: Region, required: frozenset[str]) -> _Part:
     """Values on the way that are needed whatever happens are outputs too: the region does not save their operators."""
     made = {choice.value for choice in region.choices}
     started = {choice.source for choice in region.choices}
-    ends = [_with_fused(atlas.view, choice.value) for choice in region.choices if choice.value not in started]
+    ends = [with_fused(atlas.view, choice.value) for choice in region.choices if choice.value not in started]
     passed = [name for choice in region.choices for name in atlas.path(choice.source, choice.value)]
     stay = [name for name in passed if name in required and name not in made]
     inputs = [choice.source for choice in region.choices if choice.source not in made]
@@ -169,11 +169,6 @@ def _is_smaller(before: ModelSize, after: ModelSize) -> bool:
     if after.weight_bytes > before.weight_bytes or after.nodes > before.nodes:
         return False
     return after.nodes < before.nodes or after.weight_bytes < WORTH_SAVING * before.weight_bytes
-
-
-def _with_fused(view: GraphView, name: str) -> str:
-    after = fused_after(view, name)
-    return name if after is None else after.outputs[0]
 
 
 def compare_models(

@@ -19,11 +19,6 @@ SMALLEST_MOVED_BYTES = 1024
 """Smaller tensors stay in the model: shapes and axes must be readable without the data."""
 
 
-def weight_bytes(model: ir.Model) -> int:
-    """Bytes of all weights, those of subgraphs included."""
-    return sum(value.const_value.nbytes for value in _weights(model) if value.const_value is not None)
-
-
 def has_external_weights(model: ir.Model) -> bool:
     """Whether any weight is in another file."""
     return any(isinstance(value.const_value, ir.ExternalTensor) for value in _weights(model))

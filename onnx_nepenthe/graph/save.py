@@ -15,9 +15,10 @@ import onnx_ir as ir
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
 from onnx_nepenthe.errors import NepentheError, UnsupportedError, UsageError, VerificationError
-from onnx_nepenthe.graph.external import concatenate, external_files, has_external_weights, move_out, weight_bytes
+from onnx_nepenthe.graph.external import concatenate, external_files, has_external_weights, move_out
 from onnx_nepenthe.graph.interface import compare, interface_of
 from onnx_nepenthe.graph.load import PathLike, load, model_from_proto, named, read_proto
+from onnx_nepenthe.graph.serial import weight_bytes
 
 LOG = logging.getLogger(__name__)
 EXTERNAL_ABOVE_BYTES = 3 << 29
