@@ -1,0 +1,1 @@
+"""The PyTorch half: prune until layers are linear, then hand over to the ONNX half."""

@@ -1,0 +1,5 @@
+"""Pruning methods, one a file; importing the package fills `METHODS`."""
+
+from onnx_nepenthe.prune.methods.base import METHODS, Context, Method, Need, Propose
+
+__all__ = ["METHODS", "Context", "Method", "Need", "Propose"]

@@ -1,0 +1,64 @@
+"""What a pruning method is: a frozen config and a pure function over layer statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from onnx_nepenthe.prune.records import Layer, Proposal
+from onnx_nepenthe.registry import Registry
+
+Need = Literal["classes", "sums", "sensitivity", "fold"]
+"""Statistics that cost extra: per class, for lines, loss change per site, a trained share of the identity per site."""
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a method knows besides the layers.
+
+    Attributes:
+        round: 1 for the first proposal.
+        rounds: how many there will be at most.
+        rng: the only source of randomness.
+    """
+
+    round: int
+    rounds: int
+    rng: np.random.Generator
+
+
+Propose = Callable[[Any, Sequence[Layer], Context], Proposal]
+"""(config, layers in the order of the graph, context) → what to do before the next training; changes nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """One published (or our own) way to prune.
+
+    Attributes:
+        name: as on the command line.
+        summary: one line for `--list-methods`.
+        paper: where it comes from ("arXiv 2404.16890").
+        config: frozen dataclass whose fields are the method's options, each with the paper's default.
+        propose: see `Propose`.
+        start: where the next training starts from: the weights that survive, or the initial ones under the mask (SAP).
+        needs: statistics that cost extra.
+        tie, average: how the paper counts z = 0 and averages over neurons (ALGORITHMS.md §1).
+    """
+
+    name: str
+    summary: str
+    paper: str
+    config: type
+    propose: Propose
+    start: Literal["survivors", "rewind"] = "survivors"
+    needs: frozenset[Need] = frozenset()
+    tie: Literal["drop", "below", "above"] = "drop"
+    average: Literal["non-degenerate", "all"] = "non-degenerate"
+
+
+METHODS: Registry[Method] = Registry("method")
+"""Name on the command line → method; filled when the package is imported, one method a file."""
