@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -46,25 +47,72 @@ def collapse_within(model: Model, name: str, options: Options, exact: Exact) -> 
         VerificationError: the price or the speed-up cannot be kept; nothing is to be written.
         UsageError: no data, or options that contradict each other.
     """
-    _check(options)
-    free = replace(options, max_drop=None, target_speedup=None)
-    findings = find(model, options)
-    shop = open_shop(findings, options)
+    check_budget(options)
+    return buy(open_market(model, name, options, exact), options)
+
+
+@dataclass(frozen=True, eq=False)
+class Market:
+    """What every budget on one model starts from.
+
+    Attributes:
+        shop: of the model.
+        name: for the report.
+        exact: the collapse without a price.
+        timed: (candidate, milliseconds that its substitutes save by themselves) → the input against it.
+        plain: what `exact` makes of the model.
+        start: the input against that.
+    """
+
+    shop: Workshop
+    name: str
+    exact: Exact
+    timed: Callable[[Model, float], Comparison]
+    plain: Outcome
+    start: Comparison
+
+    @cached_property
+    def priced(self) -> list[Priced]:
+        """Every substitute, scored alone; the longest part of the work, done once."""
+        return price(self.shop, self.start.before_ms)
+
+
+def open_market(model: Model, name: str, options: Options, exact: Exact) -> Market:
+    """Measure, split the data and collapse without a price; nothing is bought.
+
+    Raises:
+        UsageError: no data.
+    """
+    shop = open_shop(find(model, options), options)
     shop.original_scores("tuning")
     timed = _clock(shop, options)
-    plain = exact(model, name, free)
+    plain = exact(model, name, _free(options))
     start = timed(model if plain.model is None else plain.model, 0.0)
+    return Market(shop, name, exact, timed, plain, start)
+
+
+def _free(options: Options) -> Options:
+    return replace(options, max_drop=None, target_speedup=None)
+
+
+def buy(market: Market, options: Options) -> Outcome:
+    """The fastest model within `options.max_drop`, or the cheapest with `options.target_speedup`.
+
+    Raises:
+        VerificationError: the price or the speed-up cannot be kept.
+    """
+    shop, plain, start = market.shop, market.plain, market.start
     if options.target_speedup is not None and start.speedup >= options.target_speedup:
         return replace(plain, latency=start if start.pairs else None)
-    priced = price(shop, start.before_ms)
+    priced = market.priced
     spending = _first(shop, priced, start, options)
     for _ in range(TRIES):
         if spending is None:
             break
-        outcome = exact(spending.model, name, free)
+        outcome = market.exact(spending.model, market.name, _free(options))
         result = outcome.model if outcome.model is not None else spending.model
         bill = bill_of(shop, result, spending, options)
-        latency = timed(result, _saved(spending))
+        latency = market.timed(result, _saved(spending))
         LOG.info("drop %.2f points on verification data, %.2fx", bill.drop, latency.speedup)
         if options.max_drop is not None and bill.drop > options.max_drop:
             spending = without_worst(shop, spending)
@@ -98,7 +146,12 @@ def _clock(shop: Workshop, options: Options) -> Callable[[Model, float], Compari
     return timed
 
 
-def _check(options: Options) -> None:
+def check_budget(options: Options) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        UsageError: which, and what to give instead.
+    """
     if options.max_drop is not None and options.target_speedup is not None:
         raise UsageError("--max-drop and --target-speedup exclude each other; give one")
     if options.max_drop is not None and not options.max_drop >= 0:
