@@ -1,0 +1,148 @@
+"""From a pruned network to an ONNX file: dynamic batch, checked against torch, with a note of how it was made."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from onnx_nepenthe.errors import UnreadableError, UnsupportedError, VerificationError
+
+Array = npt.NDArray[Any]
+Run = Callable[[Path, Array], Array]
+"""(ONNX file, inputs (samples, …)) → its first output; how the caller runs ONNX models."""
+INPUT, OUTPUT, BATCH = "input", "output", "N"
+PREFIX = "onnx_nepenthe."
+"""Of every key in `metadata_props`."""
+TOLERANCE = 1e-4
+"""Largest difference to torch, as a share of the largest output; float32 kernels that sum in another order stay far
+below."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far the ONNX model is from the network that it was made of.
+
+    Attributes:
+        difference: largest absolute difference of an output.
+        scale: largest absolute output.
+        samples: how many were compared.
+    """
+
+    difference: float
+    scale: float
+    samples: int
+
+
+def export(
+    module: nn.Module,
+    example: torch.Tensor,
+    path: Path,
+    *,
+    run: Run,
+    metadata: Mapping[str, object] | None = None,
+    opset: int | None = None,
+) -> Agreement:
+    """Writes `module` in evaluation mode as `path`, atomically and only when it agrees with torch.
+
+    Args:
+        module: takes one tensor and gives one; not changed.
+        example: (2 or more, …), an input; axis 0 becomes the dynamic batch.
+        path: of the result; weights are inside it, beyond 2 GB beside it.
+        run: runs an ONNX file, with its optimiser off.
+        metadata: written to `metadata_props` as JSON, each key behind "onnx_nepenthe.".
+        opset: of the result; None for the exporter's own.
+
+    Returns:
+        How far the outputs are from torch's on `example` and on one sample alone.
+
+    Raises:
+        UnsupportedError: the exporter cannot handle the network.
+        VerificationError: onnxruntime and torch disagree; nothing is written.
+        UnreadableError: the folder cannot be written.
+
+    Source: https://docs.pytorch.org/docs/stable/onnx_export.html (dynamo=True).
+    """
+    twin = copy.deepcopy(module).to("cpu").eval()
+    example = example.detach().to("cpu")
+    program = _program(twin, example, opset)
+    for key, value in (metadata or {}).items():
+        program.model.metadata_props[PREFIX + key] = json.dumps(value, sort_keys=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+            written = Path(folder) / path.name
+            program.save(str(written))
+            agreement = _agreement(twin, example, written, run)
+            for part in sorted(Path(folder).iterdir(), key=lambda part: part == written):
+                os.replace(part, path.with_name(part.name))
+    except OSError as error:
+        raise UnreadableError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return agreement
+
+
+def _program(module: nn.Module, example: torch.Tensor, opset: int | None) -> torch.onnx.ONNXProgram:
+    try:
+        with _silence():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                verbose=False,
+            )
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnsupportedError(
+            f"the network cannot be exported to ONNX: {reason}; try torch.onnx.export(model, …, dynamo=True) alone"
+        ) from error
+    if program is None:
+        raise UnsupportedError("the network cannot be exported to ONNX: the exporter returned nothing")
+    return program
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter warns of torchvision's absence and of its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _agreement(module: nn.Module, example: torch.Tensor, path: Path, run: Run) -> Agreement:
+    difference = scale = 0.0
+    for inputs in (example, example[:1]):
+        with torch.no_grad():
+            wanted = module(inputs).numpy()
+        found = run(path, inputs.numpy())
+        if found.shape != wanted.shape:
+            raise VerificationError(f"{path.name}: gives {found.shape} where torch gives {wanted.shape}; not written")
+        # Unlike `max`, `np.maximum` keeps a NaN, and a NaN compares as false.
+        difference = float(np.maximum(difference, np.abs(found - wanted).max(initial=0.0)))
+        scale = float(np.maximum(scale, np.abs(wanted).max(initial=0.0)))
+    if not difference <= TOLERANCE * scale:
+        raise VerificationError(
+            f"{path.name}: differs from torch by {difference:.2g} where outputs reach {scale:.2g}; not written"
+        )
+    return Agreement(difference, scale, len(example))
