@@ -94,13 +94,14 @@ def test_cpu_and_gpu_bring_one_onnxruntime_each() -> None:
     assert [Requirement(r).name for r in extras["gpu"]] == ["onnxruntime-gpu"]
 
 
-def test_every_distribution_of_cpu_and_dev_is_pinned() -> None:
-    assert needed_by(requirements("cpu", "dev")) - set(pins()) == set()
+def test_every_distribution_of_cpu_dev_and_prune_is_pinned() -> None:
+    pytest.importorskip("accelerate")
+    assert needed_by(requirements("cpu", "dev", "prune")) - set(pins()) == set()
 
 
 def test_the_pins_satisfy_the_declared_ranges() -> None:
     pinned = pins()
-    declared = requirements("cpu", "dev", "graphsurgeon")
+    declared = requirements("cpu", "dev", "graphsurgeon", "prune")
     assert [str(r) for r in declared if pinned[canonicalize_name(r.name)] not in r.specifier] == []
 
 
@@ -108,3 +109,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
     code = f"import sys, onnx_nepenthe; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_onnx_half_works_without_torch(tmp_path: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from onnx_nepenthe.cli import main; main()"
+    model, data = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "digits-calibration.npz"
+    given = ["collapse", model, "--data", data, "--latency", "off", "-o", tmp_path / "out.onnx"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, given)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.onnx").exists()
