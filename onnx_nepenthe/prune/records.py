@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,15 +51,25 @@ class SiteStatistics:
 
     Attributes:
         counts: observations per regime and channel.
-        classes: the same apart for every class; None without labels.
+        classes: `states` apart for every class; None without labels.
         sums: of z and y, for the least-squares line; None when not asked for.
         samples: how many samples the observations come from.
+        signs: observations below and above 0 where a piece of the activation is curved (Gelu, Silu); None elsewhere.
     """
 
     counts: RegimeCounts
     classes: ClassCounts | None = None
     sums: LineSums | None = None
     samples: int = 0
+    signs: RegimeCounts | None = None
+
+    @property
+    def states(self) -> RegimeCounts:
+        """What the entropy of the papers is of: the regimes, or the sign of z where a piece is curved.
+
+        A Gelu's z is between its tails nearly always, so that its regimes say nothing of what the papers call state.
+        """
+        return self.counts if self.signs is None else self.signs
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +124,8 @@ class Proposal:
     Attributes:
         masks: feeder → bool (out, in · taps), a subset of its mask so far.
         linear: names of the sites that become a line from now on.
+        line: which line, for channels that were not in one exact piece all the time: the one fitted to `sums`, or the
+            identity.
         off: site → bool (channels,), channels that become constant 0 from now on.
         notes: what guards prevented.
         done: why the method has nothing more to do; "" when it has.
@@ -120,6 +133,7 @@ class Proposal:
 
     masks: Mapping[str, BoolArray] = field(default_factory=dict)
     linear: tuple[str, ...] = ()
+    line: Literal["fitted", "identity"] = "fitted"
     off: Mapping[str, BoolArray] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     done: str = ""

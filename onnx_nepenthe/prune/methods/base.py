@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.prune.records import Layer, Proposal
 from onnx_nepenthe.registry import Registry
 
+T = TypeVar("T")
 Need = Literal["classes", "sums", "sensitivity", "fold"]
 """Statistics that cost extra: per class, for lines, loss change per site, a trained share of the identity per site."""
 
@@ -62,3 +64,23 @@ class Method:
 
 METHODS: Registry[Method] = Registry("method")
 """Name on the command line → method; filled when the package is imported, one method a file."""
+
+
+def option(default: T, doc: str) -> T:
+    """A field of a config: what the paper sets it to, and one line of help."""
+    return field(default=default, metadata={"doc": doc})
+
+
+def option_docs(config: type) -> dict[str, str]:
+    """Name of every option of a config → its line of help, in the order of the fields."""
+    return {entry.name: str(entry.metadata["doc"]) for entry in fields(config)}
+
+
+def require(is_met: bool, complaint: str) -> None:
+    """For the checks of a config.
+
+    Raises:
+        UsageError: not met; says the complaint.
+    """
+    if not is_met:
+        raise UsageError(complaint)
