@@ -15,7 +15,7 @@ from onnx_nepenthe.latency.sizes import run_sizes
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.samples import timing_feeds
 from onnx_nepenthe.spending import Priced, Spending
-from onnx_nepenthe.substitutes import Substitute, substitutes
+from onnx_nepenthe.substitutes import Substitute
 from onnx_nepenthe.workshop import Made, Workshop, chunks
 
 LOG = logging.getLogger(__name__)
@@ -53,11 +53,8 @@ def price(shop: Workshop, model_ms: float) -> list[Priced]:
         shop: of the model.
         model_ms: time of the model, per call.
     """
-    linearised = shop.findings.linearised
-    curved = tuple(entry.rectifier for entry in linearised.undecided.values())
-    every = substitutes(shop.findings.view, curved, shop.dims)
     found: list[tuple[Made, float]] = []
-    for some in chunks(every, AT_ONCE):
+    for some in chunks(shop.substitutes, AT_ONCE):
         for substitute, fitting in zip(some, shop.fit(some), strict=True):
             made = Made(substitute, fitting)
             gain = shop.gain_ms(made) if fitting.residual <= WORST_RESIDUAL else 0.0

@@ -87,5 +87,7 @@ class Parts:
         ]
         signatures = [op_signature(op, self.dims) for op in inside]
         end = with_fused(self.view, substitute.target) != substitute.target
-        keep = None if substitute.slim is None else substitute.slim.keep
+        keep: object = None if substitute.slim is None else substitute.slim.keep
+        if substitute.offer is not None:
+            keep = substitute.offer.key
         return json.dumps([substitute.kind, keep, substitute.strides, shape, signatures, wiring, end])

@@ -29,17 +29,19 @@ class Choice:
         value, source: names in the graph.
         form: how.
         replaced: labels of the operators between the two.
+        beside: what is added, (source, form) each; exact collapses have none.
     """
 
     value: str
     source: str
     form: Form
     replaced: tuple[str, ...]
+    beside: tuple[tuple[str, Form], ...] = ()
 
     @property
     def is_nothing(self) -> bool:
         """Whether the value is the source itself, so that no operator computes it."""
-        return is_nothing(self.form)
+        return is_nothing(self.form) and not self.beside
 
 
 @dataclass(frozen=True)

@@ -38,16 +38,24 @@ def rewrite(model: Any, view: GraphView, regions: Sequence[Region]) -> Any:
     editor = Editor(model)
     for region in regions:
         for choice in region.choices:
-            dtype = view.tensors[choice.value].dtype
-            source = editor.value(choice.source)
-            if view.tensors[choice.source].dtype != dtype:
-                source = editor.cast(source, dtype, hint=choice.value)
-            new = emit(choice.form, source, Target(editor, dtype, choice.value))
-            editor.replace(choice.value, new)
+            editor.replace(choice.value, _made(editor, view, choice))
     _store_constants(editor, view)
     if any(_is_narrower(choice, view) for region in regions for choice in region.choices):
         editor.forget_shapes()
     return editor.finish()
+
+
+def _made(editor: Editor, view: GraphView, choice: Choice) -> Any:
+    """The value of a choice, its summands added up in order."""
+    dtype = view.tensors[choice.value].dtype
+    target, found = Target(editor, dtype, choice.value), None
+    for name, form in ((choice.source, choice.form), *choice.beside):
+        source = editor.value(name)
+        if view.tensors[name].dtype != dtype:
+            source = editor.cast(source, dtype, hint=choice.value)
+        part = emit(form, source, target)
+        found = part if found is None else target.node("Add", [found, part])
+    return found
 
 
 def _is_narrower(choice: Choice, view: GraphView) -> bool:

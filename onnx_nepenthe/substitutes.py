@@ -9,23 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from onnx_nepenthe.affine.cost import concrete
-from onnx_nepenthe.dominance import nearest_common
-from onnx_nepenthe.fit import ConvFitter, DenseFitter, Fitter, LineFitter
+from onnx_nepenthe.fit import Array, ConvFitter, DenseFitter, Fitter, LineFitter
 from onnx_nepenthe.graph.view import GraphView
-from onnx_nepenthe.opview import OpView
+from onnx_nepenthe.kinds import KINDS, Offer, Seen
 from onnx_nepenthe.rectifiers import Rectifier
+from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.slimming import Slim, SlimFitter, slims
+from onnx_nepenthe.spans import between, dominators, is_closed
 
-Kind = Literal["line", "conv1", "conv3", "dense", "slim"]
 REACH = 24
 """How many dominators back a substitute may begin."""
-LARGEST_PART = 64
-"""Operators that one substitute may stand for."""
 MOST_RECTIFIERS = 4
 LARGEST_SYSTEM = 4700
 """Unknowns per output of the largest regression (512 channels, 3x3)."""
@@ -39,27 +36,41 @@ class Substitute:
     Attributes:
         source, target: values; `target` is computed from `source`.
         kind: what is fitted: a line per channel, a 1x1 or 3x3 convolution, a matrix on the last axis, or "slim": the
-            second of two convolutions, on fewer channels between them.
+            second of two convolutions, on fewer channels between them, or one of `kinds.KINDS`.
         ops: keys of the operators that fall away.
         rectifiers: keys of the rectifiers among them.
         strides: of a convolution.
         axis: of a line's channels or of a matrix.
         slim: the pair of convolutions between which channels go; None for other kinds.
+        offer: what a kind of `kinds.KINDS` knows; None for those made of one operator.
     """
 
     source: str
     target: str
-    kind: Kind
+    kind: str
     ops: frozenset[str]
     rectifiers: frozenset[str]
     strides: tuple[int, ...] = ()
     axis: int = 1
     slim: Slim | None = None
+    offer: Offer | None = None
 
     @property
     def entry(self) -> str:
         """Where the part begins: the source of the fit, or what a slim pair reads."""
+        if self.offer is not None:
+            return self.offer.entry
         return self.source if self.slim is None else self.slim.entry
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Values that a fit takes; the source, and what a kind of several operators reads besides."""
+        return (self.source,) if self.offer is None else self.offer.reads
+
+    def joined(self, values: Mapping[str, Array]) -> Array:
+        """What a fit takes of `values`, which has all of `reads`."""
+        arrays = [values[name] for name in self.reads]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=self.axis)
 
     @property
     def label(self) -> str:
@@ -71,13 +82,19 @@ class Substitute:
         return bool(self.ops & other.ops)
 
 
-def substitutes(view: GraphView, rectifiers: tuple[Rectifier, ...], dims: Mapping[str, int]) -> tuple[Substitute, ...]:
+def substitutes(
+    view: GraphView,
+    rectifiers: tuple[Rectifier, ...],
+    dims: Mapping[str, int],
+    counts: Mapping[str, RegimeCounts] | None = None,
+) -> tuple[Substitute, ...]:
     """All that fit together in shape, in graph order.
 
     Args:
         view: the graph.
         rectifiers: those that are not linear already.
         dims: sizes of symbolic axes, to tell strides.
+        counts: rectifier → its regimes on the data, where they were measured.
     """
     parents = dominators(view)
     curved = {rectifier.key: rectifier for rectifier in rectifiers}
@@ -85,15 +102,15 @@ def substitutes(view: GraphView, rectifiers: tuple[Rectifier, ...], dims: Mappin
     for target in _ends(view, rectifiers):
         seen_rectifiers: set[str] = set()
         for source in _dominators_of(target, parents):
-            ops = _between(view, source, target)
-            if ops is None or len(ops) > LARGEST_PART:
+            ops = between(view, source, target)
+            if ops is None:
                 break
             inside = frozenset(ops) & frozenset(curved)
             if len(inside) > MOST_RECTIFIERS:
                 break
             if not inside - seen_rectifiers or _feeds_rectifier(view, source, curved):
                 continue
-            if not _is_closed(view, ops, target):
+            if not is_closed(view, ops, target):
                 continue
             shapes = list(_shapes(view, source, target, frozenset(ops), inside, dims))
             seen_rectifiers |= inside if shapes else set()
@@ -101,7 +118,13 @@ def substitutes(view: GraphView, rectifiers: tuple[Rectifier, ...], dims: Mappin
     found += [
         Substitute(one.hidden, one.target, "slim", ops, frozenset(), slim=one) for one, ops in slims(view, rectifiers)
     ]
+    seen = Seen(view, rectifiers, dims, counts or {})
+    found += [_offered(offer) for name in KINDS for offer in KINDS[name].offers(seen)]
     return tuple(found)
+
+
+def _offered(one: Offer) -> Substitute:
+    return Substitute(one.reads[0], one.target, one.kind, one.ops, one.rectifiers, (), one.axis, offer=one)
 
 
 def _ends(view: GraphView, rectifiers: tuple[Rectifier, ...]) -> list[str]:
@@ -119,34 +142,9 @@ def _feeds_rectifier(view: GraphView, name: str, curved: Mapping[str, Rectifier]
 
 
 def _line(view: GraphView, rectifier: Rectifier) -> Substitute:
-    ops = _between(view, rectifier.operand, rectifier.output) or {rectifier.key}
+    ops = between(view, rectifier.operand, rectifier.output) or {rectifier.key}
     key = frozenset({rectifier.key})
     return Substitute(rectifier.operand, rectifier.output, "line", frozenset(ops), key, (), rectifier.axis or 0)
-
-
-def dominators(view: GraphView) -> dict[str, str]:
-    """Value → the nearest earlier value that every path to it passes through; none where there is none.
-
-    One pass, as values come in topological order; constants do not count as paths.
-    """
-    parents: dict[str, str] = {}
-    depth: dict[str, int] = {}
-    for op in view.ops:
-        operands = _operands(op)
-        if not operands or op.has_subgraph:
-            continue
-        parent: str | None = operands[0]
-        for operand in operands[1:]:
-            parent = nearest_common(parents, depth, parent, operand)
-        for name in op.outputs:
-            if name and parent is not None:
-                parents[name] = parent
-                depth[name] = depth.get(parent, 0) + 1
-    return parents
-
-
-def _operands(op: OpView) -> list[str]:
-    return [t.name for t in op.inputs if t is not None and t.constant is None]
 
 
 def _dominators_of(name: str, parents: Mapping[str, str]) -> Iterator[str]:
@@ -156,35 +154,6 @@ def _dominators_of(name: str, parents: Mapping[str, str]) -> Iterator[str]:
             return
         yield parent
         name = parent
-
-
-def _between(view: GraphView, source: str, target: str) -> set[str] | None:
-    """Keys of the operators on the paths from `source` to `target`; None when too many or one has a subgraph."""
-    found: set[str] = set()
-    todo = [target]
-    while todo:
-        name = todo.pop()
-        op = view.op_of(name)
-        if name == source or op is None or op.key in found:
-            continue
-        found.add(op.key)
-        if len(found) > LARGEST_PART or op.has_subgraph:
-            return None
-        todo.extend(_operands(op))
-    return found
-
-
-def _is_closed(view: GraphView, ops: set[str], target: str) -> bool:
-    """Whether nothing outside uses a value from inside, except `target`."""
-    for key in ops:
-        op = view.op_of(key)
-        for name in () if op is None else op.outputs:
-            if name in ("", target):
-                continue
-            users = {view.ops[at].key for at in view.consumers.get(name, ())}
-            if view.is_pinned(name) or users - ops:
-                return False
-    return True
 
 
 def _shapes(
@@ -220,6 +189,8 @@ def fitter(substitute: Substitute, view: GraphView, rng: np.random.Generator) ->
     Raises:
         ValueError: a number of channels is not known.
     """
+    if substitute.offer is not None:
+        return KINDS[substitute.kind].fitter(substitute.offer, rng)
     x, y = view.tensors[substitute.source].shape, view.tensors[substitute.target].shape
     second = None if substitute.slim is None else view.op_of(substitute.target)
     if substitute.slim is not None and second is not None:

@@ -19,7 +19,7 @@ from onnx_nepenthe.options import Options
 from onnx_nepenthe.plan import plan
 from onnx_nepenthe.run import resolved
 from onnx_nepenthe.samples import timing_feeds
-from onnx_nepenthe.substitutes import Substitute, fitter, substitutes
+from onnx_nepenthe.substitutes import Substitute, fitter
 from onnx_nepenthe.workshop import Made, Workshop
 
 
@@ -45,10 +45,8 @@ def measured_table(path: str | os.PathLike[str], options: Options) -> OperatorTa
     atlas = chart(narrowed.view, narrowed.linearised.decisions, skip=options.skip)
     plan(atlas, MeasuredCosts(narrowed.model, narrowed.view, table, dims))
     shop.parts.model_ms(feeds)
-    curved = tuple(entry.rectifier for entry in findings.linearised.undecided.values())
-    every = substitutes(findings.view, curved, shop.dims)
-    for done, substitute in enumerate(every):
-        options.progress("timing parts", done, len(every))
+    for done, substitute in enumerate(shop.substitutes):
+        options.progress("timing parts", done, len(shop.substitutes))
         shop.gain_ms(_any_made(shop, substitute))
     return table
 
@@ -57,7 +55,7 @@ def _any_made(shop: Workshop, substitute: Substitute) -> Made:
     """The substitute with a map fitted to noise: its time depends on sizes only."""
     view, rng = shop.findings.view, np.random.default_rng(0)
     one = fitter(substitute, view, rng)
-    tensors = (view.tensors[name] for name in (substitute.source, substitute.target))
-    shapes = [(concrete(tensor.shape or (), shop.dims), tensor.dtype or "float") for tensor in tensors]
-    one.add(*(random_input(shape, dtype) for shape, dtype in shapes))
+    tensors = (view.tensors[name] for name in (*substitute.reads, substitute.target))
+    values = {t.name: random_input(concrete(t.shape or (), shop.dims), t.dtype or "float") for t in tensors}
+    one.add(substitute.joined(values), values[substitute.target])
     return Made(substitute, one.solve())

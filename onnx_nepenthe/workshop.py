@@ -18,6 +18,7 @@ from onnx_nepenthe.fit import Fitting
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import with_outputs
 from onnx_nepenthe.inspection import Findings
+from onnx_nepenthe.kinds import KINDS
 from onnx_nepenthe.metrics import Scores, default_metric, metric_of
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.parts import Parts
@@ -27,7 +28,7 @@ from onnx_nepenthe.samples import batches_of
 from onnx_nepenthe.session import open_session
 from onnx_nepenthe.slimming import choices
 from onnx_nepenthe.sources import Part
-from onnx_nepenthe.substitutes import Substitute, fitter
+from onnx_nepenthe.substitutes import Substitute, fitter, substitutes
 from onnx_nepenthe.tables import operator_table
 
 LOG = logging.getLogger(__name__)
@@ -96,6 +97,14 @@ class Workshop:
         lost = np.concatenate(drops)
         return float(lost.mean()), float(np.concatenate(distances).mean()), float(lost.std() / np.sqrt(lost.size))
 
+    @cached_property
+    def substitutes(self) -> tuple[Substitute, ...]:
+        """All that could be made, in graph order."""
+        found = self.findings
+        curved = tuple(entry.rectifier for entry in found.linearised.undecided.values())
+        counts = {} if found.measurement is None else found.measurement.counts
+        return substitutes(found.view, curved, self.dims, counts)
+
     def _run(self, model: Model, kept: Sequence[_Kept], limit: int | None) -> Iterator[tuple[_Kept, list[Array]]]:
         session = open_session(model, self.options.config)
         done = 0
@@ -132,7 +141,7 @@ class Workshop:
         rng = np.random.default_rng(self.options.seed)
         model, view = self.findings.model, self.findings.view
         fitters = [fitter(substitute, view, rng) for substitute in substitutes]
-        sources = list(dict.fromkeys(substitute.source for substitute in substitutes))
+        sources = list(dict.fromkeys(name for substitute in substitutes for name in substitute.reads))
         targets = list(dict.fromkeys(substitute.target for substitute in substitutes))
         entry = open_session(self.build(before, with_outputs(model, sources)), self.options.config)
         exit_ = open_session(with_outputs(model, targets), self.options.config)
@@ -140,7 +149,7 @@ class Workshop:
             xs = dict(zip(sources, (value[: batch.size] for value in entry.run(batch.feeds)), strict=True))
             ys = dict(zip(targets, (value[: batch.size] for value in exit_.run(batch.feeds)), strict=True))
             for substitute, one in zip(substitutes, fitters, strict=True):
-                one.add(xs[substitute.source], ys[substitute.target])
+                one.add(substitute.joined(xs), ys[substitute.target])
         return [one.solve() for one in fitters]
 
     def made_after(self, substitute: Substitute, before: tuple[Made, ...]) -> Made:
@@ -166,6 +175,9 @@ class Workshop:
 
     def _region(self, one: Made) -> Region:
         view, substitute = self.findings.view, one.substitute
+        if substitute.offer is not None:
+            several = KINDS[substitute.kind].choices(substitute.offer, view, one.fitting)
+            return Region(substitute.target, several, 0.0)
         if substitute.slim is not None:
             pair = choices(view, substitute.slim, one.fitting, tuple(sorted(substitute.ops)))
             return Region(substitute.target, pair, 0.0)

@@ -23,7 +23,8 @@ from onnx_nepenthe.pipeline import collapse
 from onnx_nepenthe.recipe import replay
 from onnx_nepenthe.rectifiers import find_rectifiers
 from onnx_nepenthe.report.json import record_of_outcome
-from onnx_nepenthe.substitutes import dominators, substitutes
+from onnx_nepenthe.spans import dominators
+from onnx_nepenthe.substitutes import substitutes
 from onnx_nepenthe.workshop import Made, Workshop
 
 MODELS = Path(__file__).parents[1] / "models"

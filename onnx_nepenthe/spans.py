@@ -1,0 +1,67 @@
+"""The operators between two values of a graph, and whether anybody else needs what they make."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from onnx_nepenthe.dominance import nearest_common
+from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.opview import OpView
+
+LARGEST_PART = 64
+"""Operators of the largest span."""
+
+
+def operands_of(op: OpView) -> list[str]:
+    """Names of what it takes, constants left out."""
+    return [t.name for t in op.inputs if t is not None and t.constant is None]
+
+
+def between(view: GraphView, source: str, target: str) -> set[str] | None:
+    """Keys of the operators on the paths from `source` to `target`; None when too many or one has a subgraph."""
+    found: set[str] = set()
+    todo = [target]
+    while todo:
+        name = todo.pop()
+        op = view.op_of(name)
+        if name == source or op is None or op.key in found:
+            continue
+        found.add(op.key)
+        if len(found) > LARGEST_PART or op.has_subgraph:
+            return None
+        todo.extend(operands_of(op))
+    return found
+
+
+def is_closed(view: GraphView, ops: Set[str], target: str) -> bool:
+    """Whether nothing outside uses a value from inside, except `target`."""
+    for key in ops:
+        op = view.op_of(key)
+        for name in () if op is None else op.outputs:
+            if name in ("", target):
+                continue
+            users = {view.ops[at].key for at in view.consumers.get(name, ())}
+            if view.is_pinned(name) or users - ops:
+                return False
+    return True
+
+
+def dominators(view: GraphView) -> dict[str, str]:
+    """Value → the nearest earlier value that every path to it passes through; none where there is none.
+
+    One pass, as values come in topological order; constants do not count as paths.
+    """
+    parents: dict[str, str] = {}
+    depth: dict[str, int] = {}
+    for op in view.ops:
+        operands = operands_of(op)
+        if not operands or op.has_subgraph:
+            continue
+        parent: str | None = operands[0]
+        for operand in operands[1:]:
+            parent = nearest_common(parents, depth, parent, operand)
+        for name in op.outputs:
+            if name and parent is not None:
+                parents[name] = parent
+                depth[name] = depth.get(parent, 0) + 1
+    return parents
