@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from onnx_nepenthe.activations import Activation
 from onnx_nepenthe.information import ClassCounts
+from onnx_nepenthe.prune.tuning import Tuning
 from onnx_nepenthe.regimes import FloatArray, RegimeCounts
 from onnx_nepenthe.sums import LineSums
 
@@ -129,6 +130,7 @@ class Proposal:
         off: site → bool (channels,), channels that become constant 0 from now on.
         notes: what guards prevented.
         done: why the method has nothing more to do; "" when it has.
+        tuning: how the next training differs from a full one; None when it does not.
     """
 
     masks: Mapping[str, BoolArray] = field(default_factory=dict)
@@ -137,3 +139,21 @@ class Proposal:
     off: Mapping[str, BoolArray] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     done: str = ""
+    tuning: Tuning | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What became of a proposal.
+
+    Attributes:
+        linear: names of the sites that became a line.
+        is_accepted: whether validation accuracy stayed at or above the threshold; if not, all of it was taken back.
+        accuracy: on validation data, share of 1.
+        epochs: what its training took.
+    """
+
+    linear: tuple[str, ...]
+    is_accepted: bool
+    accuracy: float
+    epochs: float

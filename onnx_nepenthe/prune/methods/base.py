@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_type_hints
 
 import numpy as np
 
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.prune.records import Layer, Proposal
+from onnx_nepenthe.prune.records import Attempt, Layer, Proposal
 from onnx_nepenthe.registry import Registry
 
-T = TypeVar("T")
 Need = Literal["classes", "sums", "sensitivity", "fold"]
 """Statistics that cost extra: per class, for lines, loss change per site, a trained share of the identity per site."""
 
@@ -25,11 +24,17 @@ class Context:
         round: 1 for the first proposal.
         rounds: how many there will be at most.
         rng: the only source of randomness.
+        dense_epochs: of one full training.
+        spent: epochs of all trainings so far, the dense one included.
+        history: what became of each proposal so far, in order.
     """
 
     round: int
     rounds: int
     rng: np.random.Generator
+    dense_epochs: float = 0.0
+    spent: float = 0.0
+    history: tuple[Attempt, ...] = ()
 
 
 Propose = Callable[[Any, Sequence[Layer], Context], Proposal]
@@ -49,6 +54,7 @@ class Method:
         start: where the next training starts from: the weights that survive, or the initial ones under the mask (SAP).
         needs: statistics that cost extra.
         tie, average: how the paper counts z = 0 and averages over neurons (ALGORITHMS.md §1).
+        retries: after a round below the threshold it proposes again from the last good one; the others stop there.
     """
 
     name: str
@@ -60,20 +66,20 @@ class Method:
     needs: frozenset[Need] = frozenset()
     tie: Literal["drop", "below", "above"] = "drop"
     average: Literal["non-degenerate", "all"] = "non-degenerate"
+    retries: bool = False
 
 
 METHODS: Registry[Method] = Registry("method")
 """Name on the command line → method; filled when the package is imported, one method a file."""
 
 
-def option(default: T, doc: str) -> T:
-    """A field of a config: what the paper sets it to, and one line of help."""
-    return field(default=default, metadata={"doc": doc})
-
-
 def option_docs(config: type) -> dict[str, str]:
-    """Name of every option of a config → its line of help, in the order of the fields."""
-    return {entry.name: str(entry.metadata["doc"]) for entry in fields(config)}
+    """Name of every option of a config → its line of help, in the order of the fields.
+
+    A config annotates its fields with it: `rounds: Annotated[int, "rounds at most"] = 9`.
+    """
+    hints = get_type_hints(config, include_extras=True)
+    return {entry.name: str(hints[entry.name].__metadata__[0]) for entry in fields(config)}
 
 
 def require(is_met: bool, complaint: str) -> None:
