@@ -102,7 +102,7 @@ class Bought:
 
     Attributes:
         source, target: values; the operator computes `target` from `source`.
-        kind: "line", "conv1", "conv3", "dense" or "slim" (fewer channels between two convolutions).
+        kind: what was fitted, as `substitutes.Substitute` says.
         rectifiers: how many of them it does away with.
         residual: mean squared error over the variance of the target, on the fitting data.
         drop: points it costs alone, on tuning data.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnx_nepenthe.affine.cost import concrete
+from onnx_nepenthe.depthwise import DepthwiseFitter
 from onnx_nepenthe.fit import Array, ConvFitter, DenseFitter, Fitter, LineFitter
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.kinds import KINDS, Offer, Seen
@@ -35,8 +36,9 @@ class Substitute:
 
     Attributes:
         source, target: values; `target` is computed from `source`.
-        kind: what is fitted: a line per channel, a 1x1 or 3x3 convolution, a matrix on the last axis, or "slim": the
-            second of two convolutions, on fewer channels between them, or one of `kinds.KINDS`.
+        kind: what is fitted: a "line" per channel for one rectifier, the same past a larger part ("scale"; the identity
+            at best), a 1x1, 3x3 or depthwise convolution, a matrix on the last axis, "slim" (the second of two
+            convolutions, on fewer channels between them), or one of `kinds.KINDS`.
         ops: keys of the operators that fall away.
         rectifiers: keys of the rectifiers among them.
         strides: of a convolution.
@@ -166,6 +168,8 @@ def _shapes(
     if len(a) != len(b) or a[0] != b[0] or len(a) < 2:
         return
     if len(a) <= 3 and a[:-1] == b[:-1] and _is_features(view, ops):
+        if a == b:
+            yield Substitute(source, target, "scale", ops, inside, (), len(a) - 1)
         if a[-1] <= LARGEST_SYSTEM:
             yield Substitute(source, target, "dense", ops, inside, (), len(a) - 1)
         return
@@ -173,9 +177,20 @@ def _shapes(
     if len(a) < 3 or any(r < 1 or r > 4 or -(-n // r) != m for n, m, r in zip(a[2:], b[2:], ratios, strict=True)):
         return
     strides = tuple(ratios)
+    if a == b:
+        yield Substitute(source, target, "scale", ops, inside)
+    if a[1] == b[1]:
+        yield Substitute(source, target, f"depthwise{_taps(view, ops)}", ops, inside, strides)
     for kind, taps in (("conv1", 1), ("conv3", 3)):
         if a[1] * taps ** len(strides) <= LARGEST_SYSTEM:
             yield Substitute(source, target, "conv1" if kind == "conv1" else "conv3", ops, inside, strides)
+
+
+def _taps(view: GraphView, ops: frozenset[str]) -> int:
+    """Of a depthwise convolution in place of a part: as many as the widest odd one in it has, 3 at least."""
+    kernels = (op.constant(1) for op in map(view.op_of, ops) if op is not None and op.op_type == "Conv")
+    found = [size for kernel in kernels if kernel is not None and kernel.shape[1] == 1 for size in kernel.shape[2:]]
+    return max([3, *(int(size) for size in found if size in (5, 7))])
 
 
 def _is_features(view: GraphView, ops: frozenset[str]) -> bool:
@@ -200,10 +215,13 @@ def fitter(substitute: Substitute, view: GraphView, rng: np.random.Generator) ->
     if not isinstance(inputs, int) or not isinstance(outputs, int):
         raise ValueError(f"the channels of {substitute.source} or {substitute.target} are not known")
     match substitute.kind:
-        case "line":
+        case "line" | "scale":
             return LineFitter(inputs, axis)
         case "dense":
             return DenseFitter(inputs, outputs, axis, rng)
+        case kind if kind.startswith("depthwise"):
+            taps = int(kind.removeprefix("depthwise"))
+            return DepthwiseFitter(inputs, (taps,) * len(substitute.strides), substitute.strides, rng)
         case _:
             taps = 1 if substitute.kind == "conv1" else 3
             return ConvFitter(inputs, outputs, (taps,) * len(substitute.strides), substitute.strides, rng)
