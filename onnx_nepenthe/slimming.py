@@ -1,12 +1,13 @@
 """Fewer channels between two convolutions, the second one fitted to do without those that go.
 
-A rectifier stays, but half or a quarter of its channels go: those whose spread, weighted by what reads them, is least.
+A rectifier stays, but half or a quarter of its channels go, or as many as are nearly always OFF: those whose spread,
+weighted by what reads them, is least. Their means go into the bias of the second.
 Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks (2017); no training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,8 +49,16 @@ class Slim:
     keep: int
 
 
-def slims(view: GraphView, rectifiers: tuple[Rectifier, ...]) -> Iterator[tuple[Slim, frozenset[str]]]:
-    """All there are, with the keys of their operators."""
+def slims(
+    view: GraphView, rectifiers: tuple[Rectifier, ...], asleep: Mapping[str, int] | None = None
+) -> Iterator[tuple[Slim, frozenset[str]]]:
+    """All there are, with the keys of their operators.
+
+    Args:
+        view: the graph.
+        rectifiers: those that are not linear already.
+        asleep: rectifier → how many of its channels are (nearly) always OFF; so many may go too.
+    """
     for rectifier in rectifiers:
         op, first = view.op_of(rectifier.output), view.op_of(rectifier.operand)
         users = view.consumers.get(rectifier.output, ())
@@ -63,7 +72,9 @@ def slims(view: GraphView, rectifiers: tuple[Rectifier, ...]) -> Iterator[tuple[
         reads = second.inputs[0]
         if entry is None or reads is None or reads.name != rectifier.output or not _pads_same(second):
             continue
-        for keep in sorted({max(MULTIPLE, int(channels * share) // MULTIPLE * MULTIPLE) for share in SHARES}):
+        awake = channels - (asleep or {}).get(rectifier.key, 0)
+        wanted = {-(-awake // MULTIPLE) * MULTIPLE, *(int(channels * share) // MULTIPLE * MULTIPLE for share in SHARES)}
+        for keep in sorted({max(MULTIPLE, count) for count in wanted}):
             if keep < channels:
                 names = (entry.name, rectifier.operand, rectifier.output, second.outputs[0])
                 yield Slim(*names, first.key, second.key, keep), frozenset({first.key, op.key, second.key})

@@ -16,7 +16,7 @@ from onnx_nepenthe.affine.cost import concrete
 from onnx_nepenthe.depthwise import DepthwiseFitter
 from onnx_nepenthe.fit import Array, ConvFitter, DenseFitter, Fitter, LineFitter
 from onnx_nepenthe.graph.view import GraphView
-from onnx_nepenthe.kinds import KINDS, Offer, Seen
+from onnx_nepenthe.kinds import KINDS, Offer, Seen, rarely_on
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.slimming import Slim, SlimFitter, slims
@@ -117,10 +117,12 @@ def substitutes(
             shapes = list(_shapes(view, source, target, frozenset(ops), inside, dims))
             seen_rectifiers |= inside if shapes else set()
             found.extend(shapes)
-    found += [
-        Substitute(one.hidden, one.target, "slim", ops, frozenset(), slim=one) for one, ops in slims(view, rectifiers)
-    ]
     seen = Seen(view, rectifiers, dims, counts or {})
+    asleep = {rectifier.key: rarely_on(seen, rectifier) for rectifier in rectifiers}
+    found += [
+        Substitute(one.hidden, one.target, "slim", ops, frozenset(), slim=one)
+        for one, ops in slims(view, rectifiers, asleep)
+    ]
     found += [_offered(offer) for name in KINDS for offer in KINDS[name].offers(seen)]
     return tuple(found)
 

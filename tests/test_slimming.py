@@ -21,12 +21,12 @@ from tests.helpers.build import Builder
 CHANNELS, DEAD = 16, 8
 
 
-def network() -> onnx.ModelProto:
+def network(channels: int = CHANNELS) -> onnx.ModelProto:
     """Conv, Relu, Conv; half the channels between them are always 0."""
     b = Builder(np.random.default_rng(0))
-    bias = np.array([1.0] * (CHANNELS - DEAD) + [-1000.0] * DEAD, np.float32)
-    z = b.node("Conv", "x", b.constant(b.random(CHANNELS, 3, 3, 3)), b.constant(bias), pads=[1, 1, 1, 1])
-    weight, last = b.constant(b.random(4, CHANNELS, 3, 3)), b.constant(b.random(4))
+    bias = np.array([1.0] * (channels - DEAD) + [-1000.0] * DEAD, np.float32)
+    z = b.node("Conv", "x", b.constant(b.random(channels, 3, 3, 3)), b.constant(bias), pads=[1, 1, 1, 1])
+    weight, last = b.constant(b.random(4, channels, 3, 3)), b.constant(b.random(4))
     out = b.node("Conv", b.node("Relu", z), weight, last, pads=[1, 1, 1, 1])
     return b.model({"x": ("N", 3, 8, 8)}, [b.node("Sigmoid", out)])
 
@@ -71,3 +71,13 @@ def test_only_pairs_that_nobody_else_reads() -> None:
         assert len(view.consumers[slim.hidden]) == 1
         assert not view.is_pinned(slim.hidden)
         assert slim.keep % 8 == 0
+
+
+def test_channels_that_are_nearly_always_off_are_one_of_the_numbers() -> None:
+    view = view_from_model(ir.from_proto(network()))
+    rectifiers, _ = find_rectifiers(view)
+    assert [slim.keep for slim, _ in slims(view, rectifiers, {rectifiers[0].key: CHANNELS})] == [8]
+    wide = view_from_model(ir.from_proto(network(64)))
+    rectifiers, _ = find_rectifiers(wide)
+    found = [slim.keep for slim, _ in slims(wide, rectifiers, {rectifiers[0].key: 9})]
+    assert found == [32, 48, 56]
