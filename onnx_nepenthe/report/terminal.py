@@ -57,7 +57,7 @@ def print_outcome(console: Console, outcome: Outcome, *, everything: bool = Fals
 
 def _print_price(console: Console, price: Price) -> None:
     if price.substitutes:
-        columns = (("fitted operator", "left", None), ("kind", "left", 6), ("gone", "right", 5), ("left", "right", 6))
+        columns = (("fitted operator", "left", None), ("kind", "left", 10), ("gone", "right", 5), ("left", "right", 6))
         table = table_of(*columns, ("points", "right", 6), ("saves", "right", 9))
         for one in price.substitutes:
             value = Text(shorten(one.target, 34))
