@@ -7,7 +7,6 @@ import importlib.metadata
 import platform
 import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from onnx_nepenthe.errors import NepentheError, UnreadableError, UnsupportedErro
 from onnx_nepenthe.graph import serial
 from onnx_nepenthe.opview import Shape, Tensor
 from onnx_nepenthe.providers import device_of, full_name, short_name, with_fallback
+from onnx_nepenthe.starting import start
 
 Array = npt.NDArray[Any]
 _FATAL_ONLY = 4
@@ -62,9 +62,16 @@ class Session:
     """
 
     def __init__(
-        self, native: Any, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...], provider: str, name: str
+        self,
+        native: Any,
+        inputs: tuple[Tensor, ...],
+        outputs: tuple[Tensor, ...],
+        provider: str,
+        name: str,
+        held: Any = None,
     ) -> None:
         self._native = native
+        self._held = held
         self._name = name
         self.inputs = inputs
         self.outputs = outputs
@@ -137,7 +144,9 @@ def open_session(model: serial.Model | str | Path, config: SessionConfig = Sessi
     provider = full_name(config.provider, runtime.get_available_providers())
     name = model.graph.name or "the model" if isinstance(model, serial.Model) else str(model)
     try:
-        native = _load(runtime, model, _options(runtime, config), with_fallback(provider))
+        native, held = start(runtime, model, _options(runtime, config), with_fallback(provider))
+    except NepentheError:
+        raise
     except Exception as error:
         kind = UnreadableError if type(error).__name__ in _UNREADABLE else UnsupportedError
         raise kind(f"onnxruntime {runtime.__version__} cannot run {name}: {_one_line(error)}") from error
@@ -154,6 +163,7 @@ def open_session(model: serial.Model | str | Path, config: SessionConfig = Sessi
         tuple(_tensor(value, source) for value in native.get_outputs()),
         short_name(used),
         name,
+        held,
     )
 
 
@@ -208,18 +218,6 @@ def _options(runtime: Any, config: SessionConfig) -> Any:
     level = runtime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if config.optimise else level.ORT_DISABLE_ALL
     return options
-
-
-def _load(runtime: Any, model: serial.Model | str | Path, options: Any, providers: list[str]) -> Any:
-    def start(source: str | bytes) -> Any:
-        return runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)
-
-    if not isinstance(model, serial.Model):
-        return start(str(model))
-    if serial.weight_bytes(model) <= serial.LARGEST_MESSAGE_BYTES:
-        return start(serial.to_bytes(model))
-    with tempfile.TemporaryDirectory(prefix="onnx-nepenthe-", ignore_cleanup_errors=True) as folder:
-        return start(str(serial.save_for_runtime(model, Path(folder))))
 
 
 def _tensor(value: Any, source: serial.Model | Path) -> Tensor:

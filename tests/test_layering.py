@@ -16,10 +16,10 @@ ROOT = PACKAGE.name
 
 # Each entry is a module or a whole sub-package. Inside its own package a module may import siblings.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "registry"),
+    ("errors", "registry", "drafts"),
     ("opview", "regimes", "evidence", "information", "sums", "providers", "dominance"),
     ("affine", "activations", "ops"),
-    ("graph", "session", "sources"),
+    ("graph", "session", "starting", "sources"),
     (
         *("rectifiers", "proving", "emit"),
         *("measure", "prove", "linearise", "fit", "regions", "latency", "plan", "rewrite", "verify"),
@@ -149,6 +149,8 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("rewrite", "emit"),
         ("pipeline", "report"),
         ("session", "graph"),
+        ("session", "starting"),
+        ("starting", "graph"),
         ("sources", "graph"),
         ("costs", "latency"),
         ("costs", "emit"),

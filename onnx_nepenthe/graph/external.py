@@ -11,6 +11,7 @@ from typing import BinaryIO
 import onnx
 import onnx_ir as ir
 
+from onnx_nepenthe.graph.mapping import Mapped
 from onnx_nepenthe.graph.weights import external_entry, is_external, size_bytes, tensors_of
 
 ALIGNMENT_BYTES = 4096
@@ -48,7 +49,7 @@ def move_out(model: ir.Model, file: Path) -> None:
                 value.const_value = _in_memory(tensor)
                 continue
             offset = _align(out)
-            out.write(tensor.tobytes())
+            _write(tensor, out)
             value.const_value = ir.ExternalTensor(
                 file.name,
                 offset,
@@ -65,6 +66,17 @@ def move_out(model: ir.Model, file: Path) -> None:
     for node, name, tensor in list(_attribute_tensors(model)):
         if isinstance(tensor, ir.ExternalTensor):
             node.attributes[name] = ir.AttrTensor(name, _in_memory(tensor))
+
+
+def write_with_data(model: ir.Model, path: Path, file: Path) -> None:
+    """Write `model` to `path` and its weights to `file` beside it, for a reader that comes at once.
+
+    Args:
+        model: changed in place, as `move_out` does.
+        path, file: must not exist.
+    """
+    move_out(model, file)
+    path.write_bytes(ir.to_proto(model).SerializeToString())
 
 
 def concatenate(proto: onnx.ModelProto, folder: Path, file: Path) -> bool:
@@ -104,6 +116,13 @@ def _attribute_tensors(model: ir.Model) -> Iterator[tuple[ir.Node, str, ir.Tenso
             for name, attribute in node.attributes.items():
                 if attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
                     yield node, name, attribute.as_tensor()
+
+
+def _write(tensor: ir.TensorProtocol, out: BinaryIO) -> None:
+    if isinstance(tensor, Mapped):
+        tensor.tofile(out)
+    else:
+        out.write(tensor.tobytes())
 
 
 def _in_memory(tensor: ir.TensorProtocol) -> ir.TensorProtocol:

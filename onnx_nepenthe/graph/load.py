@@ -12,6 +12,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from onnx_nepenthe.errors import NepentheError, UnreadableError, UnsupportedError
+from onnx_nepenthe.graph.mapping import map_weights, remember_origin, stamp_of
 from onnx_nepenthe.graph.structure import check_structure, cycle_in
 from onnx_nepenthe.graph.weights import check_weights
 
@@ -36,14 +37,18 @@ _TAGS_AT_4 = (
 
 
 def load(path: PathLike) -> ir.Model:
-    """The model in the file, its nodes in topological order; external data stay on disk until used.
+    """The model in the file, its nodes in topological order; large external data are mapped, not read.
 
     Raises:
         UnreadableError: nothing there, not ONNX, damaged, or not well formed; the message begins with `path`.
         UnsupportedError: ONNX that this tool cannot take without changing what it means.
     """
+    file = Path(path).absolute()
     with named(path):
-        return model_from_proto(read_proto(path), Path(path).absolute().parent)
+        stamp = stamp_of(file)
+        model = model_from_proto(read_proto(file), file.parent)
+        remember_origin(model, file, stamp, map_weights(model))
+        return model
 
 
 def model_from_proto(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:

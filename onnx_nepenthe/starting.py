@@ -1,0 +1,102 @@
+"""Hand a model to onnxruntime with as few copies of its weights as can be.
+
+A small model goes as one message. A large one would be in memory several times then (ours, the message, the parsed
+message, onnxruntime's own), so its weights are lent where they lie, or read by onnxruntime itself from a file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_nepenthe.drafts import draft
+from onnx_nepenthe.errors import NepentheError
+from onnx_nepenthe.graph import serial
+from onnx_nepenthe.graph.mapping import origin_of
+
+MESSAGE_BYTES = 1 << 26
+"""Weights of the largest model that goes as one message whatever for."""
+PREFIX = "onnx-nepenthe-"
+CPU = "CPUExecutionProvider"
+_ONNX_BFLOAT16 = 16
+
+
+def start(runtime: Any, model: serial.Model | str | Path, options: Any, providers: list[str]) -> tuple[Any, Any]:
+    """An onnxruntime session, and what must live as long as it does.
+
+    Args:
+        runtime: the onnxruntime module.
+        model: in memory, or the path of a file.
+        options: the session's; changed.
+        providers: onnxruntime's names.
+
+    Raises:
+        Exception: whatever onnxruntime raises.
+        UnreadableError: the file of a large model was changed since it was read.
+        NepentheError: no room for a large model that is in no file as it is.
+    """
+
+    def begin(source: str | bytes) -> Any:
+        return runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)
+
+    if not isinstance(model, serial.Model):
+        return begin(str(model)), None
+    size = serial.weight_bytes(model)
+    if size <= min(MESSAGE_BYTES, serial.LARGEST_MESSAGE_BYTES):
+        return begin(serial.to_bytes(model)), None
+    is_plain = options.graph_optimization_level == runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        if is_plain and providers == [CPU]:
+            return _begin_lent(begin, runtime, model, options)
+        if (path := origin_of(model)) is not None:
+            serial.page_out(model)
+            return begin(str(path)), None
+        if size <= serial.LARGEST_MESSAGE_BYTES:
+            return begin(serial.to_bytes(model)), None
+        return _begin_stored(begin, model), None
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise NepentheError(
+            f"a large model needs room in {where}: {error.strerror or error}; set TMPDIR to another folder"
+        ) from error
+
+
+def _begin_lent(begin: Any, runtime: Any, model: serial.Model, options: Any) -> tuple[Any, Any]:
+    """onnxruntime uses weights where they are when it may not rewrite the graph, and only the CPU can.
+
+    Where it looks for weights there is an empty file, so that none can be read but those that are lent.
+    """
+    message, arrays = serial.without_weights(model)
+    values = {name: _value(runtime, array) for name, array in arrays.items()}
+    for name, value in values.items():
+        options.add_initializer(name, value)
+    if serial.weight_bytes(model) > serial.LARGEST_MESSAGE_BYTES:
+        # Packed weights are copies.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    with _folder() as folder:
+        (folder / serial.NO_WEIGHTS).touch()
+        path = folder / "model.onnx"
+        path.write_bytes(message)
+        return begin(str(path)), values
+
+
+def _begin_stored(begin: Any, model: serial.Model) -> Any:
+    with _folder() as folder:
+        path = serial.save_for_runtime(model, folder)
+        serial.page_out(model)
+        return begin(str(path))
+
+
+def _folder() -> AbstractContextManager[Path]:
+    return draft(PREFIX, Path(tempfile.gettempdir()))
+
+
+def _value(runtime: Any, array: npt.NDArray[Any]) -> Any:
+    if array.dtype.name == "bfloat16":
+        return runtime.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _ONNX_BFLOAT16)
+    return runtime.OrtValue.ortvalue_from_numpy(array)
