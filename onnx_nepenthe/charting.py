@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel, is_constant
@@ -18,6 +19,8 @@ from onnx_nepenthe.regions import Affine, Atlas, NodeRefusal
 
 OLDEST_OPSET = 7
 """The first in which Add and its like broadcast as they do today."""
+LARGEST_REMEMBERED_BYTES = 1 << 20
+"""Weights of one operator; those of larger ones are read whenever they are needed."""
 TOO_OLD = Refused("its opset is older than 7", "convert the model with onnx.version_converter")
 
 
@@ -35,17 +38,35 @@ def chart(view: GraphView, decisions: Mapping[str, Decision], skip: frozenset[st
         return atlas
     for op in view.ops:
         decision = next((decisions[name] for name in op.outputs if name in decisions), None)
-        reading = _from_decision(decision) if decision is not None else _read(_with_constants(op, atlas), atlas, skip)
+        own = _with_constants(op, atlas)
+        reading = _from_decision(decision) if decision is not None else _read(own, atlas, skip)
         if isinstance(reading, Refused):
             atlas.refusals.append(NodeRefusal(op.label, op.key, reading))
             continue
         if reading is None:
             continue
         operands = (decision.operand,) if decision is not None else _operands(op, reading)
+        read = partial(_again, own) if decision is None and _is_large(own) else partial(_same, reading)
         for index, name in enumerate(op.outputs):
             if name and view.tensors[name].constant is None and _is_readable(reading, index):
-                _enter(atlas, Affine(name, reading, operands, index, op, decision is not None))
+                _enter(atlas, Affine(name, read, operands, index, op, decision is not None))
     return atlas
+
+
+def _same(reading: Reading) -> Reading:
+    return reading
+
+
+def _again(op: OpView) -> Reading:
+    reading = READERS[op.op_type](op)
+    if reading is None or isinstance(reading, Refused):
+        raise AssertionError("an operator reads differently the second time")
+    return reading
+
+
+def _is_large(op: OpView) -> bool:
+    constants = (operand.constant for operand in op.inputs if operand is not None)
+    return sum(constant.nbytes for constant in constants if constant is not None) > LARGEST_REMEMBERED_BYTES
 
 
 def _enter(atlas: Atlas, value: Affine) -> None:

@@ -31,7 +31,8 @@ class Affine:
 
     Attributes:
         name: the value.
-        reading: how its operator reads.
+        read: how its operator reads; large weights are read anew each time, as all of them together would be the
+            model twice over in float64.
         operands: the values the reading refers to, in its order.
         output: which output of the operator it is.
         op: the operator.
@@ -39,11 +40,16 @@ class Affine:
     """
 
     name: str
-    reading: Reading
+    read: Callable[[], Reading]
     operands: tuple[str, ...]
     output: int
     op: OpView
     rectifier: bool = False
+
+    @property
+    def reading(self) -> Reading:
+        """How its operator reads."""
+        return self.read()
 
 
 @dataclass(frozen=True)
