@@ -1,7 +1,7 @@
 """How torch writes each activation, and what ONNX calls it: one definition of activations for both halves.
 
-A call of an activation becomes the module that computes it, whatever the spelling (module, function, tensor method), and
-the module becomes an `Activation` through the registry of the ONNX half.
+A call of an activation becomes the module that computes it, whatever the spelling (module, function, tensor method),
+and the module becomes an `Activation` through the registry of the ONNX half.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn import functional as F  # noqa: N812
 
 from onnx_nepenthe.activations import ACTIVATIONS, PATTERNS, Activation
 from onnx_nepenthe.errors import UnsupportedError
@@ -51,7 +51,7 @@ class Call:
     op: str
     module: type[nn.Module]
     view: Callable[[Any, tuple[int, ...]], OpView]
-    functions: Mapping[Callable[..., Any], tuple[str, ...]]
+    functions: Mapping[Any, tuple[str, ...]]
     methods: Mapping[str, tuple[str, ...]]
 
 
@@ -187,36 +187,36 @@ def _register(
     op: str,
     module: type[nn.Module],
     view: Callable[[Any, tuple[int, ...]], OpView],
-    functions: Mapping[Callable[..., Any], tuple[str, ...]],
+    functions: Mapping[Any, tuple[str, ...]],
     methods: Mapping[str, tuple[str, ...]] | None = None,
 ) -> None:
     CALLS.register(module.__name__)(Call(op, module, view, functions, methods or {}))
 
 
 _IN = ("inplace",)
-_register("Relu", nn.ReLU, _plain("Relu"), {F.relu: _IN, torch.relu: (), torch.relu_: ()}, {"relu": (), "relu_": ()})
-_register("Clip", nn.ReLU6, _clip("min_val", "max_val"), {F.relu6: _IN})
 _BOUNDS = ("min_val", "max_val", "inplace")
-_register("Clip", nn.Hardtanh, _clip("min_val", "max_val"), {F.hardtanh: _BOUNDS, F.hardtanh_: _BOUNDS[:2]})
 _CLAMPS = {"clamp": ("min", "max"), "clip": ("min", "max"), "clamp_min": ("min",), "clamp_max": ("max",)}
 _CLAMPS |= {f"{name}_": arguments for name, arguments in _CLAMPS.items()}
-_register("Clip", Clamp, _clip("min", "max"), {getattr(torch, name): args for name, args in _CLAMPS.items()}, _CLAMPS)
 _SLOPE = ("negative_slope", "inplace")
-_LEAKY = _plain("LeakyRelu", alpha="negative_slope")
-_register("LeakyRelu", nn.LeakyReLU, _LEAKY, {F.leaky_relu: _SLOPE, F.leaky_relu_: _SLOPE[:1]})
 _WEIGHT = ("weight",)
+_ALPHA = ("alpha", "inplace")
+_CUT = ("threshold", "value", "inplace")
+_LEAKY = _plain("LeakyRelu", alpha="negative_slope")
+_CELU = _plain("Celu", alpha="alpha")
+
+_register("Relu", nn.ReLU, _plain("Relu"), {F.relu: _IN, torch.relu: (), torch.relu_: ()}, {"relu": (), "relu_": ()})
+_register("Clip", nn.ReLU6, _clip("min_val", "max_val"), {F.relu6: _IN})
+_register("Clip", nn.Hardtanh, _clip("min_val", "max_val"), {F.hardtanh: _BOUNDS, F.hardtanh_: _BOUNDS[:2]})
+_register("Clip", Clamp, _clip("min", "max"), {getattr(torch, name): names for name, names in _CLAMPS.items()}, _CLAMPS)
+_register("LeakyRelu", nn.LeakyReLU, _LEAKY, {F.leaky_relu: _SLOPE, F.leaky_relu_: _SLOPE[:1]})
 _register("PRelu", nn.PReLU, _prelu, {F.prelu: _WEIGHT, torch.prelu: _WEIGHT}, {"prelu": _WEIGHT})
 _register("Gelu", nn.GELU, _plain("Gelu", approximate="approximate"), {F.gelu: ("approximate",)})
 _register("Silu", nn.SiLU, _plain("Swish"), {F.silu: _IN})
 _register("HardSwish", nn.Hardswish, _plain("HardSwish"), {F.hardswish: _IN})
 _register("HardSigmoid", nn.Hardsigmoid, _hard_sigmoid, {F.hardsigmoid: _IN})
-_ALPHA = ("alpha", "inplace")
 _register("Elu", nn.ELU, _plain("Elu", alpha="alpha"), {F.elu: _ALPHA, F.elu_: _ALPHA[:1]})
-_CELUS = {F.celu: _ALPHA, F.celu_: _ALPHA[:1], torch.celu: _ALPHA[:1]}
-_register("Celu", nn.CELU, _plain("Celu", alpha="alpha"), _CELUS)
-_register("Selu", nn.SELU, _plain("Selu"), {F.selu: _IN, F.selu_: (), torch.selu: ()})
+_register("Celu", nn.CELU, _CELU, {F.celu: _ALPHA, torch.celu: _ALPHA[:1], torch.celu_: _ALPHA[:1]})
+_register("Selu", nn.SELU, _plain("Selu"), {F.selu: _IN, torch.selu: (), torch.selu_: ()})
 _register("Softplus", nn.Softplus, _softplus, {F.softplus: ("beta", "threshold")})
 _register("Mish", nn.Mish, _plain("Mish"), {F.mish: _IN})
-_CUT = ("threshold", "value", "inplace")
-_CUTS: dict[Callable[..., Any], tuple[str, ...]] = {F.threshold: _CUT, torch.threshold: _CUT[:2]}
-_register("Where", nn.Threshold, _threshold, {**_CUTS, F.threshold_: _CUT[:2]})
+_register("Where", nn.Threshold, _threshold, {F.threshold: _CUT, torch.threshold: _CUT[:2], torch.threshold_: _CUT[:2]})

@@ -32,6 +32,8 @@ class Site:
         feeder: qualified name of the convolution or dense layer that makes z, through a norm, an addition of a skip or
             operations that only move elements; None when there is none.
         norm: qualified name of the BatchNorm between feeder and site; None when there is none.
+        norm_is_last: whether z is the norm's result, so that its gamma and beta say how z is distributed (not so
+            behind an addition).
         has_bypass: whether a signal still gets past the feeder when all its weights are zero (a skip around it).
     """
 
@@ -43,6 +45,7 @@ class Site:
     channels: int
     feeder: str | None = None
     norm: str | None = None
+    norm_is_last: bool = False
     has_bypass: bool = False
 
 

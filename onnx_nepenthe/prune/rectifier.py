@@ -83,13 +83,11 @@ class Rectifier(nn.Module):
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
         """y, of the shape of z."""
-        match self._mode:
-            case "line":
-                return self._line(z)
-            case "fold":
-                y = self.alpha * z + (1 - self.alpha) * self.function(z)
-            case "active":
-                y = self.function(z)
+        if self._mode == "line":
+            return self._line(z)
+        y: torch.Tensor = self.function(z)
+        if self._mode == "fold":
+            y = self.alpha * z + (1 - self.alpha) * y
         return y * self._along(self._kept(y), z) if self._some_off else y
 
     def line(self) -> tuple[FloatArray, FloatArray]:
@@ -103,10 +101,10 @@ class Rectifier(nn.Module):
         return f"{self.site.label}, mode={self._mode}, channels={self.site.channels}, off={int(self.off.sum())}"
 
     def _line(self, z: torch.Tensor) -> torch.Tensor:
-        slope, intercept = self.slope, self.intercept
+        lines: tuple[torch.Tensor, torch.Tensor] = self.slope, self.intercept
         if self._some_off:
-            slope, intercept = slope * self._kept(slope), intercept * self._kept(intercept)
-        return z * self._along(slope, z) + self._along(intercept, z)
+            lines = self.slope * self._kept(self.slope), self.intercept * self._kept(self.intercept)
+        return z * self._along(lines[0], z) + self._along(lines[1], z)
 
     def _kept(self, like: torch.Tensor) -> torch.Tensor:
         return (~self.off).to(like.dtype)

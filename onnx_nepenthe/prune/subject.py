@@ -14,7 +14,8 @@ from onnx_nepenthe.errors import UnreadableError, UsageError
 from onnx_nepenthe.prune.lines import line_of
 from onnx_nepenthe.prune.records import BoolArray, Layer, Note, Proposal, Site, SiteStatistics
 from onnx_nepenthe.prune.rectifier import Rectifier
-from onnx_nepenthe.prune.sites import Inputs, find_sites, rectifiers_of
+from onnx_nepenthe.prune.running import Inputs
+from onnx_nepenthe.prune.sites import find_sites, rectifiers_of
 from onnx_nepenthe.prune.weights import from_matrix, matrix_of, matrix_shape, weight_of
 from onnx_nepenthe.regimes import FloatArray
 
@@ -79,7 +80,7 @@ class Subject:
     def prunable(self) -> tuple[Site, ...]:
         """The sites that have weights of their own: the first site of each feeder, in the order of the graph."""
         first = {site.feeder: site for site in reversed(self.sites) if site.feeder is not None}
-        return tuple(site for site in self.sites if first.get(site.feeder) is site)
+        return tuple(site for site in self.sites if site.feeder is not None and first[site.feeder] is site)
 
     def notes(self) -> tuple[Note, ...]:
         """Why each of the other sites is not in `prunable`."""
@@ -123,10 +124,12 @@ class Subject:
     @torch.no_grad()
     def enforce(self) -> None:
         """Set every weight under a mask to 0, in place; to be called after every step of an optimiser."""
-        for name, mask in self.masks.items():
+        for name in self.masks:
             feeder = self.feeder(name)
             weight = weight_of(feeder)
-            weight.mul_(from_matrix(feeder, mask).to(weight.device))
+            # It follows the network to its device once, not at every step.
+            self.masks[name] = mask = self.masks[name].to(weight.device)
+            weight.mul_(from_matrix(feeder, mask))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that pruning and training change: weights, masks, lines, channels off, folds, padding.

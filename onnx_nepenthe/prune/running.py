@@ -1,0 +1,76 @@
+"""Run a network on an example: shapes, results, and whether two networks give the same."""
+
+from __future__ import annotations
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+from torch.utils import _pytree as pytree
+
+from onnx_nepenthe.errors import UnsupportedError
+from onnx_nepenthe.prune.modes import evaluating
+
+Inputs = torch.Tensor | tuple[torch.Tensor, ...]
+"""One batch of inputs: a tensor, or one for each argument of forward."""
+AGREES = 1e-4
+"""Largest difference between a network and its trace, as a share of the largest output."""
+
+
+def placed(inputs: Inputs, module: nn.Module) -> tuple[torch.Tensor, ...]:
+    """The inputs as a tuple, where the module's parameters are."""
+    parameter = next(module.parameters(), None)
+    several = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+    return several if parameter is None else tuple(value.to(parameter.device) for value in several)
+
+
+@torch.no_grad()
+def evaluate(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    """The tensors that the network gives in evaluation mode, in a flat list; the mode stays as it is.
+
+    Raises:
+        UnsupportedError: it cannot be run on these inputs.
+    """
+    try:
+        with evaluating(module), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            result = module(*(value.clone() for value in inputs))
+    # A network may fail in any way on inputs that are not for it.
+    except Exception as error:
+        raise cannot_run(inputs, error) from error
+    return [value for value in pytree.tree_leaves(result) if isinstance(value, torch.Tensor)]
+
+
+@torch.no_grad()
+def spread_shapes(traced: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Note in every node the shape and type of its value in evaluation mode."""
+    with evaluating(traced):
+        ShapeProp(traced).propagate(*(value.clone() for value in inputs))
+
+
+def check_agrees(expected: list[torch.Tensor], found: list[torch.Tensor]) -> None:
+    """Whether a trace gives what the network gives.
+
+    Raises:
+        UnsupportedError: it does not.
+    """
+    alike = len(expected) == len(found) and all(
+        a.shape == b.shape and bool(torch.allclose(a, b, AGREES, AGREES * _scale(a), equal_nan=True))
+        for a, b in zip(expected, found, strict=True)
+    )
+    if not alike:
+        raise UnsupportedError(
+            "the network cannot be followed: it computes something else than the calls it makes (does an operation "
+            "overwrite a value that is read again through a view?); mark that part as a leaf (--leaf NAME)"
+        )
+
+
+def cannot_run(inputs: tuple[torch.Tensor, ...], error: Exception) -> UnsupportedError:
+    """The error for a network that fails on the example."""
+    shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
+    reason = str(error).split("\n")[0] or type(error).__name__
+    return UnsupportedError(f"the network cannot be run on the example of shape {shapes}: {reason}")
+
+
+def _scale(values: torch.Tensor) -> float:
+    finite = values[values.isfinite()]
+    return float(finite.abs().max()) if finite.numel() else 0.0
