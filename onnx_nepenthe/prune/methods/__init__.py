@@ -1,5 +1,20 @@
 """Pruning methods, one a file; importing the package fills `METHODS`."""
 
+from onnx_nepenthe.prune.methods import easier, egp, gradual, layer_folding, nepenthe, one_shot, sap, tlc
 from onnx_nepenthe.prune.methods.base import METHODS, Context, Method, Need, Propose
 
-__all__ = ["METHODS", "Context", "Method", "Need", "Propose"]
+__all__ = [
+    "METHODS",
+    "Context",
+    "Method",
+    "Need",
+    "Propose",
+    "easier",
+    "egp",
+    "gradual",
+    "layer_folding",
+    "nepenthe",
+    "one_shot",
+    "sap",
+    "tlc",
+]

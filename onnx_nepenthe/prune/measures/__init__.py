@@ -1,0 +1,1 @@
+"""Measures of a network while it is pruned, one a file."""
