@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
+from math import prod
 
+from onnx_nepenthe.affine.cost import concrete
 from onnx_nepenthe.dominance import nearest_common
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView
@@ -65,3 +67,14 @@ def dominators(view: GraphView) -> dict[str, str]:
                 parents[name] = parent
                 depth[name] = depth.get(parent, 0) + 1
     return parents
+
+
+def conv_macs(view: GraphView, ops: Set[str], dims: Mapping[str, int]) -> int:
+    """Multiply-adds of the convolutions among `ops`; `dims` are sizes of symbolic axes."""
+    total = 0
+    for op in map(view.op_of, ops):
+        weight = None if op is None or op.op_type != "Conv" else op.constant(1)
+        if op is not None and weight is not None:
+            out = concrete(op.output_shapes[0] or (), dims)
+            total += int(weight.size) * prod((*out[:1], *out[2:]))
+    return total

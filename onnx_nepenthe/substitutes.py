@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -17,16 +18,21 @@ from onnx_nepenthe.depthwise import DepthwiseFitter
 from onnx_nepenthe.fit import Array, ConvFitter, DenseFitter, Fitter, LineFitter
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.kinds import KINDS, Offer, Seen, rarely_on
+from onnx_nepenthe.linearise import Decision
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.slimming import Slim, SlimFitter, slims
-from onnx_nepenthe.spans import between, dominators, is_closed
+from onnx_nepenthe.spans import between, conv_macs, dominators, is_closed
 
 REACH = 24
 """How many dominators back a substitute may begin."""
 MOST_RECTIFIERS = 4
 LARGEST_SYSTEM = 4700
 """Unknowns per output of the largest regression (512 channels, 3x3)."""
+WIDE = 5
+"""Taps of a convolution that is tried only where it saves multiply-adds: for parts with a stride inside, say."""
+WORTH = 0.9
+"""The most of the part's multiply-adds that it may take."""
 FLOATS = frozenset({"float", "float16", "double"})
 
 
@@ -37,7 +43,7 @@ class Substitute:
     Attributes:
         source, target: values; `target` is computed from `source`.
         kind: what is fitted: a "line" per channel for one rectifier, the same past a larger part ("scale"; the identity
-            at best), a 1x1, 3x3 or depthwise convolution, a matrix on the last axis, "slim" (the second of two
+            at best), a 1x1, 3x3, 5x5 or depthwise convolution, a matrix on the last axis, "slim" (the second of two
             convolutions, on fewer channels between them), or one of `kinds.KINDS`.
         ops: keys of the operators that fall away.
         rectifiers: keys of the rectifiers among them.
@@ -89,6 +95,7 @@ def substitutes(
     rectifiers: tuple[Rectifier, ...],
     dims: Mapping[str, int],
     counts: Mapping[str, RegimeCounts] | None = None,
+    lines: Mapping[str, Decision] | None = None,
 ) -> tuple[Substitute, ...]:
     """All that fit together in shape, in graph order.
 
@@ -97,6 +104,7 @@ def substitutes(
         rectifiers: those that are not linear already.
         dims: sizes of symbolic axes, to tell strides.
         counts: rectifier → its regimes on the data, where they were measured.
+        lines: rectifier → its lines, for those that are linear already.
     """
     parents = dominators(view)
     curved = {rectifier.key: rectifier for rectifier in rectifiers}
@@ -117,7 +125,7 @@ def substitutes(
             shapes = list(_shapes(view, source, target, frozenset(ops), inside, dims))
             seen_rectifiers |= inside if shapes else set()
             found.extend(shapes)
-    seen = Seen(view, rectifiers, dims, counts or {})
+    seen = Seen(view, rectifiers, dims, counts or {}, lines or {})
     asleep = {rectifier.key: rarely_on(seen, rectifier) for rectifier in rectifiers}
     found += [
         Substitute(one.hidden, one.target, "slim", ops, frozenset(), slim=one)
@@ -183,9 +191,11 @@ def _shapes(
         yield Substitute(source, target, "scale", ops, inside)
     if a[1] == b[1]:
         yield Substitute(source, target, f"depthwise{_taps(view, ops)}", ops, inside, strides)
-    for kind, taps in (("conv1", 1), ("conv3", 3)):
-        if a[1] * taps ** len(strides) <= LARGEST_SYSTEM:
-            yield Substitute(source, target, "conv1" if kind == "conv1" else "conv3", ops, inside, strides)
+    for taps in (1, 3, WIDE):
+        unknowns = a[1] * taps ** len(strides)
+        is_dear = taps == WIDE and unknowns * prod(b) > WORTH * conv_macs(view, ops, dims)
+        if unknowns <= LARGEST_SYSTEM and not is_dear:
+            yield Substitute(source, target, f"conv{taps}", ops, inside, strides)
 
 
 def _taps(view: GraphView, ops: frozenset[str]) -> int:
@@ -225,5 +235,5 @@ def fitter(substitute: Substitute, view: GraphView, rng: np.random.Generator) ->
             taps = int(kind.removeprefix("depthwise"))
             return DepthwiseFitter(inputs, (taps,) * len(substitute.strides), substitute.strides, rng)
         case _:
-            taps = 1 if substitute.kind == "conv1" else 3
+            taps = int(substitute.kind.removeprefix("conv"))
             return ConvFitter(inputs, outputs, (taps,) * len(substitute.strides), substitute.strides, rng)

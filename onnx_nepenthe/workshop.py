@@ -103,7 +103,7 @@ class Workshop:
         found = self.findings
         curved = tuple(entry.rectifier for entry in found.linearised.undecided.values())
         counts = {} if found.measurement is None else found.measurement.counts
-        return substitutes(found.view, curved, self.dims, counts)
+        return substitutes(found.view, curved, self.dims, counts, found.linearised.decisions)
 
     def _run(self, model: Model, kept: Sequence[_Kept], limit: int | None) -> Iterator[tuple[_Kept, list[Array]]]:
         session = open_session(model, self.options.config)

@@ -71,6 +71,8 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("substitutes", "spans"),
         ("kinds", "charting"),
         ("kinds", "fit"),
+        ("kinds", "linearise"),
+        ("substitutes", "linearise"),
         ("kinds", "normal"),
         ("kinds", "plan"),
         ("kinds", "rectifiers"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from onnx_nepenthe.fit import Fitter, Fitting
 from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.linearise import Decision
 from onnx_nepenthe.plan import Choice
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import RegimeCounts
@@ -52,12 +53,14 @@ class Seen:
         rectifiers: those that are not linear already.
         dims: sizes of symbolic axes.
         counts: rectifier → its regimes on the data, where they were measured.
+        lines: rectifier → its lines, for those that are linear already.
     """
 
     view: GraphView
     rectifiers: tuple[Rectifier, ...]
     dims: Mapping[str, int]
     counts: Mapping[str, RegimeCounts] = field(default_factory=dict)
+    lines: Mapping[str, Decision] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
