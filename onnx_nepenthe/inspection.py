@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from onnx_nepenthe.affine.cost import BATCH_SIZE
 from onnx_nepenthe.errors import Refused, UnsupportedError
+from onnx_nepenthe.graph.bodies import count_bodies
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.stats import model_size
 from onnx_nepenthe.graph.view import GraphView, view_from_model
@@ -157,11 +158,17 @@ def report(
         refusals=refusals,
         side=side_of(findings.view, dims),
         samples=0 if measurement is None else measurement.samples,
-        notes=() if measurement is None else measurement.notes,
+        notes=(*_notes_on_bodies(findings.model), *(() if measurement is None else measurement.notes)),
         environment=environment(options.config),
         measurement=measurement,
         drifts=() if measurement is None else drifted(findings.rectifiers, measurement, options),
     )
+
+
+def _notes_on_bodies(model: Model) -> Iterator[str]:
+    count = count_bodies(model)
+    if count:
+        yield f"nothing is measured in the bodies of If, Loop and Scan ({count} here): what goes there is proved"
 
 
 def side_of(view: GraphView, dims: Mapping[str, int] | None = None) -> Side:

@@ -21,6 +21,7 @@ from onnx_nepenthe.outcome import Inspection, Outcome, Refusal
 from onnx_nepenthe.rewrite import Rewrite, journal
 from onnx_nepenthe.samples import timing_feeds
 from onnx_nepenthe.steps import Step
+from onnx_nepenthe.subgraphs import collapse_bodies
 from onnx_nepenthe.verify import Verdict
 
 ROUNDS = 4
@@ -59,12 +60,13 @@ def collapse(model: Model, name: str, options: Options) -> Outcome:
     for _ in range(ROUNDS):
         candidate = make_candidate(findings, options)
         if candidate.model is None:
-            return _outcome(findings, candidate, None, withdrawn, name, options)
+            return collapse_bodies(findings, _outcome(findings, candidate, None, withdrawn, name, options), options)
         verdict = check(findings, candidate.model, options)
         # Also when the numbers pass: a flip may be smaller than the tolerance, and is no less a flip.
         agreed, taken_back = take_back(findings, candidate.narrowed.cuts, options)
         if not taken_back and verdict.passed:
-            return _outcome(findings, candidate, verdict, withdrawn, name, options)
+            outcome = _outcome(findings, candidate, verdict, withdrawn, name, options)
+            return collapse_bodies(findings, outcome, options)
         if not taken_back:
             raise blame(findings, candidate, verdict, options)
         findings, withdrawn = agreed, withdrawn + taken_back

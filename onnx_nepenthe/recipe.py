@@ -20,17 +20,18 @@ from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, SpatialMean
 from onnx_nepenthe.cutting import Cut, Fold, Removed
 from onnx_nepenthe.errors import UnreadableError, UsageError, VerificationError
 from onnx_nepenthe.evidence import Fitted, Observed, Proved
+from onnx_nepenthe.graph.bodies import Place
 from onnx_nepenthe.graph.edit import freeze_initializers
 from onnx_nepenthe.graph.serial import Model, digest
 from onnx_nepenthe.outcome import Bought, Price
 from onnx_nepenthe.plan import Choice, Region
-from onnx_nepenthe.steps import Step, taken
+from onnx_nepenthe.steps import Inside, Step, taken
 
 VERSION = 1
 RECORDS: Mapping[str, type] = {
     record.__name__: record
     for record in (
-        *(PerChannel, Dense, Conv, SpatialMean, Form, Choice, Region, Cut, Fold, Removed, Step),
+        *(PerChannel, Dense, Conv, SpatialMean, Form, Choice, Region, Cut, Fold, Removed, Step, Inside, Place),
         *(Proved, Observed, Fitted, Bought, Price),
     )
 }

@@ -11,6 +11,8 @@ from onnx_nepenthe.ops import READERS
 
 CUT_CHANNELS = "cut-channels"
 """Takes constant channels out of the layers that stay."""
+BODIES = "subgraph-bodies"
+"""Collapses what is inside If, Loop and Scan."""
 
 
 def rules() -> Mapping[str, tuple[str, ...]]:
@@ -23,7 +25,7 @@ def rules() -> Mapping[str, tuple[str, ...]]:
         "rectifier": tuple(ACTIVATIONS),
         "pattern": tuple(PATTERNS),
         "operator": tuple(READERS),
-        "stage": (CUT_CHANNELS,),
+        "stage": (CUT_CHANNELS, BODIES),
     }
 
 

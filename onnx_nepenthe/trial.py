@@ -211,9 +211,9 @@ def settle(
         regions = tuple(trial.region for trial in kept)
         candidate = rewrite(model, view, regions)
         comparison = timed(candidate)
-        if _loses(comparison):
+        if loses(comparison):
             comparison = timed(candidate)
-        if not _loses(comparison):
+        if not loses(comparison):
             smaller = [trial for trial in kept if trial.is_smaller]
             worth = comparison.is_faster or _is_worth_it(model_size(view), model_size(view_from_model(candidate)))
             if worth or len(smaller) == len(kept):
@@ -238,5 +238,6 @@ def _is_worth_it(before: ModelSize, after: ModelSize) -> bool:
     return any(gained) or after.weighted_depth < before.weighted_depth
 
 
-def _loses(comparison: Comparison) -> bool:
+def loses(comparison: Comparison) -> bool:
+    """Whether the second model may be slower than the first."""
     return comparison.is_slower or comparison.speedup < LOWEST_TIE

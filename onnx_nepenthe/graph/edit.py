@@ -22,6 +22,7 @@ _DTYPES: dict[str, Any] = {
     "bfloat16": ml_dtypes.bfloat16,
     "int64": np.int64,
     "int32": np.int32,
+    "int8": np.int8,
     "uint8": np.uint8,
     "bool": np.bool_,
 }
@@ -38,8 +39,8 @@ class Editor:
     def __init__(self, model: ir.Model) -> None:
         self._model = model.clone()
         self._graph = self._model.graph
-        self._values = _all_values(self._graph)
-        self._taken = _all_names(self._model)
+        self._values = all_values(self._graph)
+        self._taken = all_names(self._model)
         self._overridable = overridable(model)
         self._looked_at: set[tuple[str, tuple[int, ...]]] = set()
         self._shared: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
@@ -114,20 +115,25 @@ class Editor:
         hint: str,
         output: str | None = None,
         like: ir.Value | None = None,
+        domain: str = "",
     ) -> ir.Value:
         """Append an operator with one output and return that output.
 
         Args:
-            op_type: of the default domain.
+            op_type: of `domain`.
             inputs: operands; None for an omitted one.
             attributes: plain Python values or onnx_ir tensors.
             hint: what the node is named after.
             output: name of the output; made from `hint` when omitted.
             like: a value whose type the output has.
+            domain: version 1 of it where the model does not import it.
         """
+        if domain:
+            self._model.opset_imports.setdefault(domain, 1)
         name = output or self.unique(f"{hint}_{op_type.lower()}")
         out = ir.Value(name=name, type=None if like is None else like.type)
-        node = ir.node(op_type, list(inputs), attributes or {}, outputs=[out], name=self.unique(f"{hint}/{op_type}"))
+        own = self.unique(f"{hint}/{op_type}")
+        node = ir.node(op_type, list(inputs), attributes or {}, outputs=[out], name=own, domain=domain)
         self._graph.append(node)
         self._values[name] = out
         return out
@@ -197,14 +203,15 @@ class Editor:
                 self._graph.inputs.remove(value)
 
 
-def _all_values(graph: ir.Graph) -> dict[str, ir.Value]:
+def all_values(graph: ir.Graph) -> dict[str, ir.Value]:
+    """Name → value of this graph, its bodies left out."""
     values = {v.name: v for v in (*graph.inputs, *graph.initializers.values()) if v.name}
     for node in graph:
         values.update({v.name: v for v in node.outputs if v.name})
     return values
 
 
-def _all_names(model: ir.Model) -> set[str]:
+def all_names(model: ir.Model) -> set[str]:
     """Names of values and nodes, in subgraphs too: a name taken from one of those would hide the outer value there."""
     names = {v.name for graph in model.graphs() for v in (*graph.inputs, *graph.initializers.values()) if v.name}
     for node in model.graph.all_nodes():
