@@ -17,7 +17,7 @@ import onnx_ir as ir
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.comparing import bounds_of_knot, comparable, is_number
 from onnx_nepenthe.graph.edit import Editor
-from onnx_nepenthe.graph.reductions import FLOAT, INT64, Reducer
+from onnx_nepenthe.graph.reductions import FLOAT, INT64, Reducer, product
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import Tensor
 
@@ -38,6 +38,7 @@ class Target:
         axis: z's channel axis; None to take all elements for one channel.
         channels: size of that axis, else 1.
         result: name of y = activation(z), for sums of both; "" when not known.
+        is_relu: whether y is max(z, 0), so that sums of both need z alone.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Target:
     axis: int | None = None
     channels: int = 1
     result: str = ""
+    is_relu: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class What:
         peaks: those of which the maximum of y does, if their z is of `has_peaks`; it keeps Conv and Relu one operator.
         lines: those whose sums for a least-squares line are wanted.
         rows: names of values whose samples (axis 0) are counted apart; see `samples.values_with_samples`.
-        bytewise: whether the provider has MatMulInteger for bytes, the fastest way to count.
+        bytewise: whether the provider has the operators on bytes that count fastest.
     """
 
     careful: Collection[str] = ()
@@ -118,12 +120,7 @@ class Taps:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A model that counts.
-
-    Attributes:
-        model: has the inputs of the original and only counts as outputs.
-        taps: one per target.
-    """
+    """A model with the inputs of the original and counts as its only outputs, and their names for each target."""
 
     model: ir.Model
     taps: tuple[Taps, ...]
@@ -179,10 +176,14 @@ def _tap(editor: Editor, target: Target, tensor: Tensor, what: What) -> Taps:
     axis = target.axis if target.axis is None or rank is None else target.axis % rank
     rows = target.value in what.rows and bool(rank) and axis != 0
     careful = target.key in what.careful
-    reducer = Reducer(editor, tensor.shape, axis, rows, careful, what.bytewise, target.key)
+    shape, is_flat = tensor.shape, rank is not None and rank >= PEAK_RANK and axis == 1 and not careful
+    if is_flat and shape is not None:
+        shape = (*shape[:2], product(shape[2:]))
+    reducer = Reducer(editor, shape, axis, rows, careful, what.bytewise, target.key)
     if target.key in what.peaks:
         return _peak(reducer, replace(target, axis=axis), tensor, rows)
     z, dtype = comparable(editor, editor.value(target.value), tensor.dtype)
+    z = _flat(editor, z, target.key) if is_flat else z
     taps = Taps(
         target=replace(target, axis=axis),
         rows=rows,
@@ -195,10 +196,10 @@ def _tap(editor: Editor, target: Target, tensor: Tensor, what: What) -> Taps:
     if careful:
         taps = replace(taps, valid=reducer.count(is_number(editor, z, dtype, target.key)))
     if target.key in what.lines:
-        taps = replace(taps, lines=(taps.total, *_products(reducer, target, z, tensor.dtype)))
+        taps = replace(taps, lines=(taps.total, *_products(reducer, target, z, tensor.dtype, is_flat)))
     if target.key in what.ends:
         return taps
-    trailing = 0 if axis is None or rank is None else rank - axis - 1
+    trailing = 0 if axis is None or shape is None else len(shape) - axis - 1
     bounds = [bounds_of_knot(knot, trailing, dtype) for knot in target.knots]
     return replace(
         taps,
@@ -222,11 +223,25 @@ def _compared(editor: Editor, op_type: str, z: ir.Value, bound: FloatArray, dtyp
     return editor.node(op_type, [z, editor.constant("knot", bound, dtype)], hint=z.name or "z")
 
 
-def _products(reducer: Reducer, target: Target, z: ir.Value, dtype: str) -> tuple[str, ...]:
-    """Sums of z², y, y² and zy."""
-    y, _ = comparable(reducer.editor, reducer.editor.value(target.result), dtype)
+def _products(reducer: Reducer, target: Target, z: ir.Value, dtype: str, is_flat: bool) -> tuple[str, ...]:
+    """Sums of z², y, y² and zy; for a Relu from z alone, and zy is y²."""
+    editor = reducer.editor
 
-    def product(left: ir.Value, right: ir.Value) -> str:
-        return reducer.total(reducer.editor.node("Mul", [left, right], hint=target.key))
+    def of(left: ir.Value, right: ir.Value) -> str:
+        return reducer.total(editor.node("Mul", [left, right], hint=target.key))
 
-    return product(z, z), reducer.total(y), product(y, y), product(z, y)
+    if target.is_relu:
+        y = editor.node("Relu", [z], hint=target.key)
+        squares = of(y, y)
+        return of(z, z), reducer.total(y), squares, squares
+    y, _ = comparable(editor, editor.value(target.result), dtype)
+    y = _flat(editor, y, target.key) if is_flat else y
+    return of(z, z), reducer.total(y), of(y, y), of(z, y)
+
+
+def _flat(editor: Editor, value: ir.Value, hint: str) -> ir.Value:
+    """(N, C, …) as (N, C, T).
+
+    onnxruntime would compute products of images in blocks of channels and lay each out anew, not `value` once.
+    """
+    return editor.node("Reshape", [value, editor.constant("flat", np.array([0, 0, -1]), "int64")], hint=hint)

@@ -13,8 +13,10 @@ from onnx_nepenthe.graph.samples import values_with_samples
 from onnx_nepenthe.graph.serial import Model, digest
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.measure.ends import BoolArray
+from onnx_nepenthe.measure.following import has_floor
+from onnx_nepenthe.measure.job import Collect, Job
 from onnx_nepenthe.measure.record import Measurement
-from onnx_nepenthe.measure.runner import Collect, Job, Runner
+from onnx_nepenthe.measure.runner import Runner
 from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.session import SessionConfig
@@ -134,7 +136,8 @@ def targets_of(view: GraphView, rectifiers: Sequence[Rectifier]) -> tuple[list[T
         channels = rectifier.channels if rectifier.axis is not None else None
         knots = tuple(np.asarray(knot, np.float64) for knot in rectifier.activation.knots)
         axis = rectifier.axis if channels else None
-        target = Target(rectifier.key, rectifier.operand, knots, axis, channels or 1, rectifier.output)
+        is_relu = len(knots) == 1 and not knots[0].any() and has_floor(rectifier.activation)
+        target = Target(rectifier.key, rectifier.operand, knots, axis, channels or 1, rectifier.output, is_relu)
         reason = why_not_countable(view, target)
         if reason:
             notes.add(f"{rectifier.label}: not measured, {reason}")

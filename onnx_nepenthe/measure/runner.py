@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,13 @@ import numpy.typing as npt
 from onnx_nepenthe.activations.observed import UNDECIDED, exact_pieces
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.graph.probe import Taps, Target, What, build_probe, has_peaks
-from onnx_nepenthe.graph.serial import Model
-from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.information import ClassCounts
 from onnx_nepenthe.measure.counting import Run, needs_care
-from onnx_nepenthe.measure.ends import BoolArray, counts_from_ends
+from onnx_nepenthe.measure.ends import counts_from_ends
 from onnx_nepenthe.measure.following import Need, counts_from_peaks, need_of
-from onnx_nepenthe.rectifiers import Rectifier
+from onnx_nepenthe.measure.job import COUNTS_BYTES, Job
 from onnx_nepenthe.regimes import RegimeCounts
-from onnx_nepenthe.session import Session, SessionConfig, open_session
+from onnx_nepenthe.session import Session, open_session
 from onnx_nepenthe.sources import Batch
 from onnx_nepenthe.sums import LineSums
 
@@ -29,59 +26,6 @@ LOG = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, Array]
 SMALLEST_TO_CUT = 4
-COUNTS_BYTES = ("cpu", "CPUExecutionProvider")
-"""Providers with MatMulInteger for bytes."""
-
-
-@dataclass(frozen=True)
-class Collect:
-    """What to collect beside regime counts.
-
-    Attributes:
-        scan: follow only what can still be decided: minimum and maximum first, exact counts where a channel lies on a
-            knot, after a change of regime only channels that are constant. Decisions are those of a full count.
-        lines: sums for least-squares lines.
-        classes: counts by class label.
-    """
-
-    scan: bool = False
-    lines: bool = False
-    classes: bool = False
-
-    def __post_init__(self) -> None:
-        if self.scan and (self.lines or self.classes):
-            raise UsageError(
-                "a scan stops early, so it has neither sums for lines nor counts by class; drop one of them"
-            )
-
-    def __str__(self) -> str:
-        return "scan" if self.scan else "+".join(["counts", *(n for n in ("lines", "classes") if getattr(self, n))])
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What is measured, and how.
-
-    Attributes:
-        model, view: not changed.
-        targets: at least one.
-        rectifiers: by key.
-        config: how to run.
-        collect: what beside counts.
-        rows: names of values whose axis 0 holds the samples.
-        proved: by rectifier key, the channels that need no data.
-        may_cut: whether a batch may be run in parts: a scan then takes one sample first, which leaves less to follow.
-    """
-
-    model: Model
-    view: GraphView
-    targets: tuple[Target, ...]
-    rectifiers: Mapping[str, Rectifier]
-    config: SessionConfig
-    collect: Collect = Collect()
-    rows: frozenset[str] = frozenset()
-    proved: Mapping[str, BoolArray] = field(default_factory=dict)
-    may_cut: bool = False
 
 
 class Runner:
@@ -125,12 +69,18 @@ class Runner:
         Raises:
             UsageError: labels are wanted and missing.
         """
-        if self._job.may_cut and self._job.collect.scan and not any(self.seen.values()) and not batch.whole:
-            for part in _head_and_tail(batch):
-                if not self.is_settled:
-                    self._add(part, part.feeds, padded=False)
-        else:
+        if padded or batch.whole or not self._job.may_cut:
             self._add(batch, feeds, padded)
+            return
+        for part in _cut(batch, self._sizes(batch.size)):
+            if not self.is_settled:
+                self._add(part, part.feeds, padded=False)
+
+    def _sizes(self, size: int) -> list[int]:
+        """Of the parts that a batch of `size` samples is run in."""
+        first = 1 if self._job.collect.scan and size >= SMALLEST_TO_CUT and not any(self.seen.values()) else 0
+        step, rest = self._job.samples_at_once or size, size - first
+        return [*([first] if first else []), *([step] * (rest // step)), *([rest % step] if rest % step else [])]
 
     def _add(self, batch: Batch, feeds: Feeds, padded: bool) -> None:
         for run in self._runs(batch, feeds, padded):
@@ -219,13 +169,17 @@ class Runner:
         return open_session(probe.model, job.config), probe.taps
 
 
-def _head_and_tail(batch: Batch) -> list[Batch]:
-    """The first sample, and the others."""
-    if batch.size < SMALLEST_TO_CUT:
-        return [batch]
-    cuts = (slice(None, 1), slice(1, None))
-    parts = [{name: array[cut] if array.ndim else array for name, array in batch.feeds.items()} for cut in cuts]
-    return [Batch(part, None, size) for part, size in zip(parts, (1, batch.size - 1), strict=True)]
+def _cut(batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
+    """The samples of `batch` in parts of these sizes."""
+    if len(sizes) == 1:
+        yield batch
+        return
+    at = 0
+    for size in sizes:
+        cut = slice(at, at + size)
+        feeds = {name: array[cut] if array.ndim else array for name, array in batch.feeds.items()}
+        yield Batch(feeds, None if batch.labels is None else batch.labels[cut], size)
+        at += size
 
 
 def _labels(batch: Batch, run: Run) -> npt.NDArray[np.int64]:

@@ -21,6 +21,8 @@ CASES = [
     ((2, 4, 3, 5), 2),
     ((2, 3, 4, 5), 1),
     ((2, 3, 64, 32), 1),
+    ((2, 3, 1031), 1),
+    ((2, 2, 3, 1024), 2),
     ((2, 2, 2, 2, 3), 4),
     ((2, 3, 5), None),
 ]
@@ -73,3 +75,28 @@ def test_bytes_are_counted_where_the_operator_exists(opset: int, bytewise: bool,
     options = {"axis": 1, "rows": False, "wide": False, "bytewise": bytewise}
     operators = reduced((2, 3, 4, 5), ("N", 3, 4, 5), opset, **options)[2]
     assert ("MatMulInteger" in operators) is expected
+
+
+def test_many_bytes_in_a_row_are_averaged_in_parts_that_a_byte_can_count() -> None:
+    options = {"axis": 1, "rows": False, "wide": False, "bytewise": True}
+    (count, _, _), x, operators = reduced((2, 3, 48, 48), ("N", 3, 48, 48), 18, **options)
+    assert "QLinearGlobalAveragePool" in operators
+    np.testing.assert_array_equal(count, (x > 0).sum(axis=(0, 2, 3)))
+    for shape, stated in (((2, 3, 14, 14), ("N", 3, 14, 14)), ((2, 3, 48, 48), ("N", 3, "h", "w"))):
+        assert "MatMulInteger" in reduced(shape, stated, 18, **options)[2]
+
+
+def test_parts_that_are_full_are_counted_exactly() -> None:
+    """255 of 255, the largest byte."""
+    x = np.ones((1, 2, 255 * 5), np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        "net",
+        [helper.make_tensor_value_info("x", 1, x.shape)],
+        [helper.make_tensor_value_info("y", 1, None)],
+    )
+    editor = Editor(ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)))
+    reducer = Reducer(editor, x.shape, 1, rows=False, wide=False, bytewise=True, hint="r")
+    name = reducer.count(editor.node("Greater", [editor.value("x"), editor.constant("k", 0.0, "float")], hint="r"))
+    (count,) = open_session(editor.finish(), SessionConfig(threads=1)).run({"x": x}, [name])
+    assert count.tolist() == [1275, 1275]

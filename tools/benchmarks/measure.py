@@ -25,8 +25,9 @@ from onnx_nepenthe.graph.samples import values_with_samples
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import view_from_model
 from onnx_nepenthe.measure import Collect, measure
+from onnx_nepenthe.measure.job import Job
 from onnx_nepenthe.measure.run import NO_BATCH, targets_of
-from onnx_nepenthe.measure.runner import Job, Runner
+from onnx_nepenthe.measure.runner import Runner
 from onnx_nepenthe.rectifiers import find_rectifiers
 from onnx_nepenthe.session import SessionConfig, environment, open_session
 from onnx_nepenthe.sources import Batch, open_source
