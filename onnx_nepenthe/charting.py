@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.affine.forms import Form, has_finite_numbers
 from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel, is_constant
 from onnx_nepenthe.dominance import nearest_common
 from onnx_nepenthe.errors import Refused
@@ -21,6 +21,8 @@ OLDEST_OPSET = 7
 """The first in which Add and its like broadcast as they do today."""
 LARGEST_REMEMBERED_BYTES = 1 << 20
 """Weights of one operator; those of larger ones are read whenever they are needed."""
+NO_RANK = Refused("the rank of its input is not known", "state the shapes of the model's inputs")
+NOT_FINITE = Refused("its weights are not finite")
 TOO_OLD = Refused("its opset is older than 7", "convert the model with onnx.version_converter")
 
 
@@ -46,11 +48,25 @@ def chart(view: GraphView, decisions: Mapping[str, Decision], skip: frozenset[st
         if reading is None:
             continue
         operands = (decision.operand,) if decision is not None else _operands(op, reading)
+        useless = _why_useless(reading, operands, atlas)
+        if useless is not None:
+            atlas.refusals.append(NodeRefusal(op.label, op.key, useless))
+            continue
         read = partial(_again, own) if decision is None and _is_large(own) else partial(_same, reading)
         for index, name in enumerate(op.outputs):
             if name and view.tensors[name].constant is None and _is_readable(reading, index):
                 _enter(atlas, Affine(name, read, operands, index, op, decision is not None))
     return atlas
+
+
+def _why_useless(reading: Reading, operands: tuple[str, ...], atlas: Atlas) -> Refused | None:
+    """Why no form could ever be made with what the operator does."""
+    if any(name not in atlas.affine and atlas.view.tensors[name].shape is None for name in operands):
+        return NO_RANK
+    steps = reading.steps if isinstance(reading, Chain) else ()
+    if not all(has_finite_numbers(step) for step in steps if isinstance(step, PerChannel | Dense | Conv)):
+        return NOT_FINITE
+    return None
 
 
 def _same(reading: Reading) -> Reading:

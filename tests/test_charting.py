@@ -9,7 +9,6 @@ import pytest
 
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.charting import chart
-from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.evidence import Proved
 from onnx_nepenthe.graph.view import view_from_model
 from onnx_nepenthe.linearise import Decision
@@ -138,9 +137,19 @@ def test_constants_are_nobodys_business() -> None:
 def test_weights_that_are_not_finite_are_refused() -> None:
     g = builder()
     y = g.node("Mul", "x", g.constant(np.full(4, np.inf, np.float32)))
-    found = atlas_of(g.model({"x": [2, 4]}, [y])).form("x", y)
-    assert isinstance(found, Refused)
-    assert "not finite" in found.reason
+    atlas = atlas_of(g.model({"x": [2, 4]}, [y]))
+    assert y not in atlas.affine
+    assert [refusal.refusal.reason for refusal in atlas.refusals] == ["its weights are not finite"]
+
+
+def test_operands_of_unknown_rank_are_refused() -> None:
+    g = builder()
+    model = g.model({"x": [2, 4, 6, 5]}, [g.conv("x", (4, 4), (1, 1))])
+    for info in (*model.graph.input, *model.graph.output):
+        info.type.tensor_type.ClearField("shape")
+    atlas = atlas_of(model)
+    assert not atlas.affine
+    assert [refusal.refusal.reason for refusal in atlas.refusals] == ["the rank of its input is not known"]
 
 
 def test_a_decided_rectifier_is_a_line_and_says_so() -> None:

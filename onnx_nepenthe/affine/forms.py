@@ -210,10 +210,15 @@ def _sizes(source: Shape) -> tuple[int | None, ...]:
 
 def is_finite(form: Form) -> bool:
     """Whether every number of the form is finite."""
-    match form.core:
+    return has_finite_numbers(form.core)
+
+
+def has_finite_numbers(m: AffineMap) -> bool:
+    """Whether every number of the map is finite."""
+    match m:
         case PerChannel(scale=a, offset=b) | Dense(weight=a, bias=b):
             return bool(np.isfinite(a).all() and np.isfinite(b).all())
-        case SpatialMean(then=then):
-            return is_finite(replace(form, core=then))
+        case SpatialMean():
+            return has_finite_numbers(m.then)
         case Conv(weight=a, bias=b, border=c):
             return bool(np.isfinite(a).all() and np.isfinite(b).all() and (c is None or np.isfinite(c).all()))

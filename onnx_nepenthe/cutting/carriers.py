@@ -50,8 +50,8 @@ def _best(end: End, state: Trace) -> int | None:
     lanes = end.lanes
     sizes = np.where(lanes.is_constant & ~state.classes.is_free(lanes.classes), np.abs(lanes.constants), 0.0)
     most = np.abs(lanes.constants[_needed(end, state)]).max(initial=0.0)
-    best = int(np.argmax(sizes))
-    return best if sizes[best] > 0 and sizes[best] * LARGEST_FACTOR >= most else None
+    best = int(np.argmax(sizes)) if sizes.any() else None
+    return best if best is not None and sizes[best] * LARGEST_FACTOR >= most else None
 
 
 def _is_padded(end: End, state: Trace) -> bool:

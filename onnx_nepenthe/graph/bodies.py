@@ -94,7 +94,8 @@ class Bodies:
     def _stand_in(self, value: ir.Value) -> ir.Value:
         """What the body sees of a value outside of it."""
         tensor = self._view.tensors.get(value.name or "", Tensor(value.name or ""))
-        kind = value.type if not tensor.dtype else ir.TensorType(ir.DataType[tensor.dtype.upper()])
+        is_tensor = tensor.dtype.upper() in ir.DataType.__members__
+        kind = ir.TensorType(ir.DataType[tensor.dtype.upper()]) if is_tensor else value.type
         shape = None if tensor.shape is None else ir.Shape(tensor.shape)
         constant = None
         if tensor.constant is not None:

@@ -185,6 +185,9 @@ def _shape(value: ir.Value) -> Shape | None:
 
 
 def _dtype(value: ir.Value, constant: npt.NDArray[Any] | None = None) -> str:
+    """Of a tensor; of anything else what it is ("sequence", "optional"), whatever is in it."""
+    if value.type is not None and not isinstance(value.type, ir.TensorType):
+        return type(value.type).__name__.removesuffix("Type").lower()
     if value.dtype is not None:
         return value.dtype.name.lower()
     if constant is not None and constant.dtype.kind != "O":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
+
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import with_outputs
@@ -35,7 +37,8 @@ def run_sizes(model: Model, view: GraphView, feeds: Feeds, config: SessionConfig
         LOG.warning("sizes that are known only at run time could not be found out")
         return dims
     for name, result in zip(wanted, results, strict=True):
-        _bind(view.tensors[name], result.shape, dims)
+        if isinstance(result, np.ndarray):
+            _bind(view.tensors[name], result.shape, dims)
     return dims
 
 
