@@ -160,7 +160,9 @@ class Shuffled:
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(self._size, generator=generator)
         own = torch.Generator().manual_seed(derived(seed, self._share.rank))
-        parts = [part for step in order.split(self._recipe.batch)[: self.steps] for part in self._mine(step)]
+        starts = range(0, self.steps * self._recipe.batch, self._recipe.batch)
+        steps = (order[start : start + self._recipe.batch] for start in starts)
+        parts = [part for step in steps for part in self._mine(step)]
         batches = (self._augmented(batch, own) for batch in self._read(parts, own))
         while step := list(islice(batches, self._recipe.accumulate)):
             yield step
@@ -204,12 +206,13 @@ class Loaded:
         loader = self._loader
         samplers = [loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None)]
         for holder in chain([loader], samplers):
-            generator = getattr(holder, "generator", None)
-            if isinstance(generator, torch.Generator):
-                generator.manual_seed(seed)
+            for name in ("generator", "synchronized_generator"):
+                generator = getattr(holder, name, None)
+                if isinstance(generator, torch.Generator):
+                    generator.manual_seed(seed)
         batches = (unpack(batch, self._device) for batch in loader)
         while step := list(islice(batches, self._accumulate)):
             yield step
 
 
-Training = Shuffled | Loaded
+TrainingBatches = Shuffled | Loaded
