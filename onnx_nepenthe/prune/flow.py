@@ -66,6 +66,11 @@ def shape_of(node: fx.Node) -> Shape | None:
     return None if found is None or not hasattr(found, "shape") else tuple(found.shape)
 
 
+def is_sum(node: fx.Node) -> bool:
+    """Whether it adds two things."""
+    return _name(node) in ("add", "iadd", "add_")
+
+
 def origins(traced: fx.GraphModule) -> dict[fx.Node, Origin]:
     """Where every value comes from that weights make linearly, channel by channel.
 

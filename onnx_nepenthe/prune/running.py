@@ -12,6 +12,10 @@ from onnx_nepenthe.prune.modes import evaluating
 
 Inputs = torch.Tensor | tuple[torch.Tensor, ...]
 """One batch of inputs: a tensor, or one for each argument of forward."""
+DIFFERS = (
+    "the network cannot be followed: its calls, one after the other, compute something else (is a value overwritten in "
+    "place that is read again through a view?); mark that part as a leaf (--leaf NAME)"
+)
 AGREES = 1e-4
 """Largest difference between a network and its trace, as a share of the largest output."""
 
@@ -42,9 +46,17 @@ def evaluate(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[torch.
 
 @torch.no_grad()
 def spread_shapes(traced: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Note in every node the shape and type of its value in evaluation mode."""
-    with evaluating(traced):
-        ShapeProp(traced).propagate(*(value.clone() for value in inputs))
+    """Note in every node the shape and type of its value in evaluation mode.
+
+    Raises:
+        UnsupportedError: the trace cannot be run, though the network can.
+    """
+    try:
+        with evaluating(traced):
+            ShapeProp(traced).propagate(*(value.clone() for value in inputs))
+    # What a trace does where it differs from its network is anyone's guess.
+    except Exception as error:
+        raise UnsupportedError(DIFFERS) from error
 
 
 def check_agrees(expected: list[torch.Tensor], found: list[torch.Tensor]) -> None:
@@ -58,10 +70,7 @@ def check_agrees(expected: list[torch.Tensor], found: list[torch.Tensor]) -> Non
         for a, b in zip(expected, found, strict=True)
     )
     if not alike:
-        raise UnsupportedError(
-            "the network cannot be followed: it computes something else than the calls it makes (does an operation "
-            "overwrite a value that is read again through a view?); mark that part as a leaf (--leaf NAME)"
-        )
+        raise UnsupportedError(DIFFERS)
 
 
 def cannot_run(inputs: tuple[torch.Tensor, ...], error: Exception) -> UnsupportedError:

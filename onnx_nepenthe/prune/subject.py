@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 
 from onnx_nepenthe.errors import UnreadableError, UsageError
+from onnx_nepenthe.prune.chains import padding_of, plain_conv
 from onnx_nepenthe.prune.lines import line_of
 from onnx_nepenthe.prune.records import BoolArray, Layer, Note, Proposal, Site, SiteStatistics
 from onnx_nepenthe.prune.rectifier import Rectifier
@@ -131,12 +132,18 @@ class Subject:
             self.masks[name] = mask = self.masks[name].to(weight.device)
             weight.mul_(from_matrix(feeder, mask))
 
+    def set_padding(self, conv: str, padding: tuple[int, ...]) -> None:
+        """Let a convolution pad with this many zeros per spatial axis, on both sides."""
+        module = self.module.get_submodule(conv)
+        assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        module.padding = tuple(padding)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that pruning and training change: weights, masks, lines, channels off, folds, padding.
 
         As with torch, tensors are the live ones; they may be saved with `torch.save` and loaded with `weights_only`.
         """
-        return {"module": self.module.state_dict(), "masks": dict(self.masks), "padding": {}}
+        return {"module": self.module.state_dict(), "masks": dict(self.masks), "padding": self._padding()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave, bit for bit.
@@ -153,6 +160,8 @@ class Subject:
             raise UnreadableError(f"the checkpoint belongs to another network: {_one_line(error)}") from error
         for name, mask in self.masks.items():
             mask.copy_(state["masks"][name])
+        for name, padding in state["padding"].items():
+            self.set_padding(name, padding)
 
     def _layer(self, site: Site, statistics: SiteStatistics, sensitivity: float | None) -> Layer:
         assert site.feeder is not None
@@ -169,6 +178,10 @@ class Subject:
             fold=float(rectifier.alpha) if rectifier.mode == "fold" else None,
             sensitivity=sensitivity,
         )
+
+    def _padding(self) -> dict[str, tuple[int, ...]]:
+        convs = {name: plain_conv(module) for name, module in self.module.named_modules()}
+        return {name: padding_of(conv) for name, conv in convs.items() if conv is not None}
 
     def _norm(self, site: Site) -> tuple[FloatArray | None, FloatArray | None]:
         if site.norm is None:

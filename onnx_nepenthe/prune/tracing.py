@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
+import random
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import fx, nn
 
 from onnx_nepenthe.errors import UnsupportedError, UsageError
@@ -97,7 +100,8 @@ class _Tracer(fx.Tracer):
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         self.path.append(self.path_of_module(m))
-        result = super().call_module(m, forward, args, kwargs)
+        with _without_chance():
+            result = super().call_module(m, forward, args, kwargs)
         self.path.pop()
         return result
 
@@ -107,11 +111,25 @@ def _graph(module: nn.Module, opaque: frozenset[str], defaults: dict[str, Any]) 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return tracer.trace(module, concrete_args=defaults or None)
+            with _without_chance():
+                return tracer.trace(module, concrete_args=defaults or None)
     # A forward may fail in any way when its inputs are stand-ins.
     except Exception as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         raise cannot_trace(tracer.path[-1] if tracer.path else "", reason) from error
+
+
+@contextmanager
+def _without_chance() -> Iterator[None]:
+    """Numbers drawn while tracing would be the same ever after.
+
+    Raises:
+        RuntimeError: some were drawn.
+    """
+    before = torch.get_rng_state(), random.getstate()
+    yield
+    if not torch.equal(before[0], torch.get_rng_state()) or before[1] != random.getstate():
+        raise RuntimeError("it draws random numbers by itself, which a trace would fix")
 
 
 def _opaque(module: nn.Module, leaves: Sequence[str]) -> frozenset[str]:

@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch")
 
 from onnx_nepenthe.errors import UsageError  # noqa: E402
 from onnx_nepenthe.prune.networks import NETWORKS  # noqa: E402
+from onnx_nepenthe.prune.networks.swin import WindowAttention  # noqa: E402
 from onnx_nepenthe.prune.sites import find_sites  # noqa: E402
 
 SITES = {"mlp": 3, "resnet18": 17, "resnet20": 19, "mobilenet-v2": 35, "vgg16-bn": 15, "vit": 12, "swin": 12}
@@ -61,8 +62,6 @@ def test_at_full_width_it_is_the_published_network(name: str) -> None:
 
 
 def test_rolled_windows_see_only_true_neighbours() -> None:
-    from onnx_nepenthe.prune.networks.swin import WindowAttention
-
     torch.manual_seed(0)
     attention = WindowAttention(6, 3, 4, 2, 1).eval()
     x = torch.randn(1, 4, 4, 6)

@@ -1,0 +1,65 @@
+"""Move padding to the first convolution of a linear run, so that the run is one convolution.
+
+Two padded convolutions are no convolution: the second sees zeros where one convolution sees results of the first that
+were never computed. With all padding on the first they are (ALGORITHMS.md §9). Moving it changes what the network
+computes near the edges, so it belongs before the last fine-tuning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import fx, nn
+
+from onnx_nepenthe.prune.chains import PlainConv, called_once, keeps_channels, operand_of, padding_of, plain_conv
+from onnx_nepenthe.prune.subject import Subject
+
+
+@dataclass(frozen=True)
+class Move:
+    """Padding that went from one convolution to the one before it.
+
+    Attributes:
+        first, second: their qualified names.
+        padding: what the second had, per spatial axis.
+    """
+
+    first: str
+    second: str
+    padding: tuple[int, ...]
+
+
+def move_padding(subject: Subject) -> tuple[Move, ...]:
+    """Move padding within every run of convolutions, norms and linear rectifiers to the run's first convolution.
+
+    `p1 + s1 · p2` on the first and 0 on the second give results of the same size. A run ends where a value is read
+    twice, at a convolution that is called twice, and at one that does not pad with zeros.
+
+    Source: ALGORITHMS.md §9; Kim et al. (arXiv 2301.12187) and LayerMerge (arXiv 2406.12837) re-order padding likewise.
+    """
+    alone = called_once(subject.module)
+    moves = []
+    # From the end, so that what a convolution got is handed on.
+    for node in reversed(alone):
+        second = plain_conv(alone[node])
+        found = None if second is None or not any(second.padding) else _before(node, alone)
+        if second is None or found is None:
+            continue
+        name, first = found
+        padding = padding_of(second)
+        mine = zip(padding_of(first), first.stride, padding, strict=True)
+        subject.set_padding(name, tuple(p1 + s1 * p2 for p1, s1, p2 in mine))
+        subject.set_padding(str(node.target), (0,) * len(padding))
+        moves.append(Move(name, str(node.target), padding))
+    return tuple(reversed(moves))
+
+
+def _before(node: fx.Node, alone: dict[fx.Node, nn.Module]) -> tuple[str, PlainConv] | None:
+    """The convolution whose result reaches `node` through nothing but lines per channel, and nobody else."""
+    value = operand_of(node)
+    while value is not None and len(value.users) == 1 and value in alone:
+        conv = plain_conv(alone[value])
+        if conv is not None:
+            return str(value.target), conv
+        value = operand_of(value) if keeps_channels(alone[value]) else None
+    return None
