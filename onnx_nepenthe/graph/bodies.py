@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnx_nepenthe.graph.edit import Editor, all_names, all_values
+from onnx_nepenthe.graph.structure import DEFAULT_DOMAINS
 from onnx_nepenthe.graph.view import IR_WITH_OVERRIDABLE_INITIALIZERS, GraphView
 from onnx_nepenthe.opview import Tensor
-
-DEFAULT_DOMAINS = ("", "ai.onnx")
 
 
 @dataclass(frozen=True)

@@ -37,13 +37,13 @@ class ReferenceRunner:
             UnreadableError: the path holds no ONNX model.
             UnsupportedError: it has an operator that onnx.reference does not know.
         """
-        loaded = _loaded(model)
-        graph = loaded.graph
+        found = loaded(model)
+        graph = found.graph
         self._name = graph.name or "the model"
         self.inputs = tuple(_tensor(v) for v in graph.inputs if v.name not in graph.initializers)
         self.outputs = tuple(_tensor(v) for v in graph.outputs)
         try:
-            self._native = ReferenceEvaluator(ir.to_proto(loaded), new_ops=[*MENDED])
+            self._native = ReferenceEvaluator(ir.to_proto(found), new_ops=[*MENDED])
         except Exception as error:
             raise UnsupportedError(f"onnx.reference cannot run {self._name}: {_one_line(error)}") from error
 
@@ -101,11 +101,11 @@ def coarsest_precision(model: ir.Model | str | Path) -> str:
     Raises:
         UnreadableError: the path holds no ONNX model.
     """
-    loaded = _loaded(model)
-    if any(node.op_type in _QUANTISERS for graph in loaded.graphs() for node in graph):
+    found = loaded(model)
+    if any(node.op_type in _QUANTISERS for graph in found.graphs() for node in graph):
         return "int8"
-    found = set(_float_types(loaded))
-    return next((name for name in _COARSEST_FIRST if name in found), "float")
+    types = set(_float_types(found))
+    return next((name for name in _COARSEST_FIRST if name in types), "float")
 
 
 def _float_types(model: ir.Model) -> Iterator[str]:
@@ -118,7 +118,12 @@ def _float_types(model: ir.Model) -> Iterator[str]:
                 yield ir.DataType(node.attributes["to"].as_int()).name.lower()
 
 
-def _loaded(model: ir.Model | str | Path) -> ir.Model:
+def loaded(model: ir.Model | str | Path) -> ir.Model:
+    """The model itself, or the one in the file.
+
+    Raises:
+        UnreadableError: the path holds no ONNX model.
+    """
     if isinstance(model, ir.Model):
         return model
     try:

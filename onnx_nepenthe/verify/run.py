@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.reference import ReferenceRunner, coarsest_precision
+from onnx_nepenthe.graph.seeding import seeded
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.opview import Shape, Tensor
 from onnx_nepenthe.session import SessionConfig, open_session
@@ -91,7 +92,7 @@ def verify(
     cannot run `before`, both run in `onnx.reference`; the verdict's `engine` says so.
 
     Args:
-        before, after: in memory or as a path.
+        before, after: in memory or as a path; operators that draw random numbers without a seed get one.
         batches: data; outputs are cut to the valid samples.
         depth: weighted operators on the longest path of `before`, for `tolerance`.
         config: provider and threads; its `optimise` is not used.
@@ -102,6 +103,7 @@ def verify(
         UnsupportedError: nothing here can run `before`, or not on these data.
     """
     engine = f"onnxruntime ({config.provider})"
+    before, after = seeded(before), seeded(after)
     try:
         setup = _open(before, after, config)
     except _ResultCannotRunError as error:
