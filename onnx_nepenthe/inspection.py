@@ -158,14 +158,16 @@ def report(
         refusals=refusals,
         side=side_of(findings.view, dims),
         samples=0 if measurement is None else measurement.samples,
-        notes=(*_notes_on_bodies(findings.model), *(() if measurement is None else measurement.notes)),
+        notes=(*_notes_on(findings.model), *(() if measurement is None else measurement.notes)),
         environment=environment(options.config),
         measurement=measurement,
         drifts=() if measurement is None else drifted(findings.rectifiers, measurement, options),
     )
 
 
-def _notes_on_bodies(model: Model) -> Iterator[str]:
+def _notes_on(model: Model) -> Iterator[str]:
+    if model.functions:
+        yield "calls of local functions are kept as they are; --inline-functions puts their operators in their places"
     count = count_bodies(model)
     if count:
         yield f"nothing is measured in the bodies of If, Loop and Scan ({count} here): what goes there is proved"

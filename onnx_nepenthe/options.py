@@ -39,6 +39,7 @@ class Options:
         verify_limit: verification samples at most.
         skip: rules not to apply, by name.
         freeze_initializers: take weights that are also graph inputs for constants.
+        inline_functions: put the bodies of local functions in place of their calls first.
         cache: folder of the latency cache; None for no cache.
         latency_table: costs of operators on the device that the result is for; None to measure on this one.
         max_drop: points of the metric that may be spent; None for exact rewrites only.
@@ -68,6 +69,7 @@ class Options:
     verify_limit: int | None = 512
     skip: frozenset[str] = frozenset()
     freeze_initializers: bool = False
+    inline_functions: bool = False
     cache: Path | None = None
     latency_table: Path | None = None
     max_drop: float | None = None

@@ -9,8 +9,7 @@ from onnx_nepenthe.budgeted import collapse_within
 from onnx_nepenthe.candidate import Candidate, make_candidate
 from onnx_nepenthe.checking import blame, check, take_back
 from onnx_nepenthe.errors import Refused, VerificationError
-from onnx_nepenthe.freezing import collapse_frozen
-from onnx_nepenthe.graph.edit import freeze_initializers
+from onnx_nepenthe.graph.inlining import prepared
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.inspection import Findings, find, side_of
@@ -18,6 +17,7 @@ from onnx_nepenthe.latency.sizes import run_sizes
 from onnx_nepenthe.narrowing import journal_of_cuts
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, Outcome, Refusal
+from onnx_nepenthe.preparing import collapse_prepared, is_prepared
 from onnx_nepenthe.rewrite import Rewrite, journal
 from onnx_nepenthe.samples import timing_feeds
 from onnx_nepenthe.steps import Step
@@ -36,8 +36,7 @@ def inspect(model: Model, name: str, options: Options) -> Inspection:
     Raises:
         NepentheError: unreadable data, a model that cannot be run on them.
     """
-    if options.freeze_initializers:
-        model = freeze_initializers(model)
+    model = prepared(model, freeze=options.freeze_initializers, inline=options.inline_functions)
     return inspection.report(find(model, options), name, options)
 
 
@@ -51,8 +50,8 @@ def collapse(model: Model, name: str, options: Options) -> Outcome:
         VerificationError: a rewritten model differs from its input and the culprit cannot be left out.
         NepentheError: unreadable data, or a model that cannot be run on them.
     """
-    if options.freeze_initializers:
-        return collapse_frozen(model, name, options, collapse)
+    if is_prepared(options):
+        return collapse_prepared(model, name, options, collapse)
     if options.max_drop is not None or options.target_speedup is not None:
         return collapse_within(model, name, options, collapse)
     findings = find(model, options, scan=True)

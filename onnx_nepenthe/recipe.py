@@ -21,7 +21,7 @@ from onnx_nepenthe.cutting import Cut, Fold, Removed
 from onnx_nepenthe.errors import UnreadableError, UsageError, VerificationError
 from onnx_nepenthe.evidence import Fitted, Observed, Proved
 from onnx_nepenthe.graph.bodies import Place
-from onnx_nepenthe.graph.edit import freeze_initializers
+from onnx_nepenthe.graph.inlining import prepared
 from onnx_nepenthe.graph.serial import Model, digest
 from onnx_nepenthe.outcome import Bought, Price
 from onnx_nepenthe.plan import Choice, Region
@@ -48,6 +48,7 @@ class Recipe:
         steps: what is done.
         options: of the run that made it, for people.
         price: what it cost there; None when everything is exact.
+        inlined: whether local functions are inlined before that.
     """
 
     model_hash: str
@@ -56,6 +57,7 @@ class Recipe:
     steps: tuple[Step, ...]
     options: Mapping[str, Any]
     price: Price | None = None
+    inlined: bool = False
 
 
 def replay(model: Model, recipe: Recipe) -> Model:
@@ -71,7 +73,8 @@ def replay(model: Model, recipe: Recipe) -> Model:
             f"the plan is for another model (its hash is {recipe.model_hash[:12]}, this one's {found[:12]}); "
             "give the model that it was made from"
         )
-    result = taken(freeze_initializers(model) if recipe.frozen else model, recipe.steps)
+    ready = prepared(model, freeze=recipe.frozen, inline=recipe.inlined)
+    result = taken(ready, recipe.steps)
     if digest(result) != recipe.result_hash:
         raise VerificationError(
             "the replay differs from what the plan records, so another version made it; nothing was written. "
@@ -88,6 +91,7 @@ def text_of(recipe: Recipe) -> str:
         "model_hash": recipe.model_hash,
         "result_hash": recipe.result_hash,
         "frozen": recipe.frozen,
+        "inlined": recipe.inlined,
         "options": recipe.options,
         "price": _encoded(recipe.price),
         "steps": _encoded(recipe.steps),
@@ -110,7 +114,7 @@ def read_recipe(path: Path) -> Recipe:
         if not is_sound:
             raise ValueError("no steps")
         hashes = (str(record["model_hash"]), str(record["result_hash"]))
-        return Recipe(*hashes, bool(record["frozen"]), steps, record["options"], price)
+        return Recipe(*hashes, bool(record["frozen"]), steps, record["options"], price, bool(record.get("inlined")))
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, binascii.Error) as error:

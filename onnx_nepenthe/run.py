@@ -66,6 +66,7 @@ class Arguments(TypedDict, total=False):
     verify_limit: int | None
     skip: Iterable[str]
     freeze_initializers: bool
+    inline_functions: bool
     measurement: Measurement | None
     against: Measurement | None
     scan: bool | None
@@ -149,8 +150,10 @@ def recipe_of(model: AnyModel, outcome: Outcome) -> Recipe:
     """
     own, _ = to_ir(model)
     result = own if outcome.model is None else outcome.model
-    frozen = bool(outcome.options.get("freeze_initializers")) and outcome.is_collapsed
-    return Recipe(digest(own), digest(result), frozen, outcome.steps, plain(outcome.options), outcome.price)
+    frozen, inlined = (
+        bool(outcome.options.get(name)) and outcome.is_collapsed for name in ("freeze_initializers", "inline_functions")
+    )
+    return Recipe(digest(own), digest(result), frozen, outcome.steps, plain(outcome.options), outcome.price, inlined)
 
 
 def _outcome(own: Model, name: str, options: Options, plan: Recipe | None) -> Outcome:
@@ -224,6 +227,7 @@ def options_record(options: Options) -> dict[str, Any]:
         "verify_limit": options.verify_limit,
         "skip": sorted(options.skip),
         "freeze_initializers": options.freeze_initializers,
+        "inline_functions": options.inline_functions,
         "measurement": options.measurement is not None,
         "against": options.against is not None,
         "scan": options.scan,

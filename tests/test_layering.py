@@ -38,7 +38,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
             "recipe",
             "tables",
         ),
-        *("substitutes", "metrics", "knapsack", "slimming", "normal", "kinds", "spans", "depthwise"),
+        *("substitutes", "metrics", "knapsack", "slimming", "normal", "kinds", "spans", "depthwise", "frontier"),
     ),
     (
         *("report", "pipeline", "inspection", "samples", "candidate", "checking", "narrowing"),
@@ -52,7 +52,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
             "replaying",
             "parts",
             "tabling",
-            "freezing",
+            "preparing",
             "subgraphs",
         ),
     ),
@@ -125,14 +125,14 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("budgeted", "spending"),
         ("budgeted", "workshop"),
         ("pipeline", "budgeted"),
-        ("pipeline", "freezing"),
+        ("pipeline", "preparing"),
         ("pipeline", "subgraphs"),
         ("subgraphs", "checking"),
         ("subgraphs", "inspection"),
         ("subgraphs", "samples"),
-        ("freezing", "inspection"),
-        ("freezing", "measuring"),
-        ("freezing", "samples"),
+        ("preparing", "inspection"),
+        ("preparing", "measuring"),
+        ("preparing", "samples"),
         ("information", "regimes"),
         ("sums", "regimes"),
         ("measure", "rectifiers"),
@@ -167,6 +167,15 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("outcome", "rectifiers"),
         ("outcome", "rewrite"),
         ("outcome", "verify"),
+        ("frontier", "latency"),
+        ("frontier", "outcome"),
+        ("exploring", "billing"),
+        ("exploring", "budgeted"),
+        ("exploring", "spending"),
+        ("publishing", "exploring"),
+        ("publishing", "pipeline"),
+        ("publishing", "report"),
+        ("publishing", "run"),
         ("run", "pipeline"),
         ("run", "report"),
         ("verification", "run"),
@@ -201,9 +210,9 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
 SIDE = "prune"
 SIDE_MAY_IMPORT = frozenset({*ROWS[0], *ROWS[1], *ROWS[2], "sources"})
 SIDE_IMPORTED_BY = "cli"
-# The package itself may import `run`, inside functions only: `import onnx_nepenthe` stays light.
+# The package itself may import `run` and `publishing`, inside functions only: `import onnx_nepenthe` stays light.
 FACADE = ""
-FACADE_MAY_IMPORT = frozenset({"run"})
+FACADE_MAY_IMPORT = frozenset({"publishing", "run"})
 FACADE_GIVES = frozenset({"__version__"})
 
 DOORS: dict[str, frozenset[str]] = {
@@ -283,7 +292,7 @@ def fault_inside(importer: str, target: str, *, late: bool) -> str | None:
     if importer == target:
         return None
     if importer == FACADE:
-        return None if target in FACADE_MAY_IMPORT and late else "the package imports only `run`, inside functions"
+        return None if target in FACADE_MAY_IMPORT and late else "the package imports only `publishing` and `run`, inside functions"
     if target == SIDE:
         allowed = importer == SIDE_IMPORTED_BY and late
         return None if allowed else f"only {SIDE_IMPORTED_BY} imports {SIDE}, inside functions"
@@ -407,7 +416,7 @@ WRONG = {
     "pipeline imports prune": ("pipeline.py", "def f():\n    import onnx_nepenthe.prune", "only cli imports prune"),
     "prune imports graph": ("prune/loop.py", "import onnx_nepenthe.graph", "prune imports rows 0-2"),
     "facade imports early": ("__init__.py", "from onnx_nepenthe.run import collapse", "inside functions"),
-    "facade imports a stage": ("__init__.py", "def f():\n    from onnx_nepenthe import plan", "only `run`"),
+    "facade imports a stage": ("__init__.py", "def f():\n    from onnx_nepenthe import plan", "only `publishing` and `run`"),
     "through the facade": ("cli/run.py", "from onnx_nepenthe import collapse", "gives only"),
 }
 RIGHT = {

@@ -104,6 +104,9 @@ model = together(
         help="Take weights that are also graph inputs for constants.",
     ),
     click.option(
+        "--inline-functions", is_flag=True, help="Put the bodies of local functions in place of their calls first."
+    ),
+    click.option(
         "--skip-rule", "skip", type=types.rule, multiple=True, metavar="NAME", help="Do not use a rule. Repeatable."
     ),
     list_rules,
@@ -131,7 +134,17 @@ def options_from(given: Mapping[str, Any], progress: Progress) -> Options:
 
 _PLAIN = (
     *("data", "proved_only", "prove_budget_s", "latency", "batch", "latency_batch", "seed"),
-    *("limit", "verify_limit", "freeze_initializers", "cache", "scan", "line_sums", "by_class", "max_flip_rate"),
+    *(
+        "limit",
+        "verify_limit",
+        "freeze_initializers",
+        "inline_functions",
+        "cache",
+        "scan",
+        "line_sums",
+        "by_class",
+        "max_flip_rate",
+    ),
     *("max_drop", "target_speedup", "metric", "fit_limit", "tune_limit"),
     "latency_table",
 )

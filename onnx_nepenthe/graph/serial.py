@@ -49,7 +49,7 @@ def to_bytes(model: ir.Model) -> bytes:
     size = weight_bytes(model)
     if size > LARGEST_MESSAGE_BYTES:
         raise ValueError(f"{size} bytes of weights do not fit into one message")
-    return _in_one_piece(_self_contained_nodes(model))
+    return _in_one_piece(self_contained_nodes(model))
 
 
 def _in_one_piece(copy: ir.Model, keep: Collection[str] = ()) -> bytes:
@@ -58,14 +58,14 @@ def _in_one_piece(copy: ir.Model, keep: Collection[str] = ()) -> bytes:
         for name, value in graph.initializers.items():
             kept = graph is copy.graph and name in keep
             if isinstance(value.const_value, ir.ExternalTensor) and not kept:
-                value.const_value = _in_memory(value.const_value)
+                value.const_value = in_memory(value.const_value)
     message: bytes = ir.to_proto(copy).SerializeToString()
     return message
 
 
 def without_weights(model: ir.Model) -> tuple[bytes, dict[str, npt.NDArray[Any]]]:
     """The serialised model with the weights of the main graph left out, and those weights where they lie."""
-    copy = _self_contained_nodes(model)
+    copy = self_contained_nodes(model)
     lent: dict[str, npt.NDArray[Any]] = {}
     for name, value in copy.graph.initializers.items():
         tensor = value.const_value
@@ -80,7 +80,7 @@ def without_weights(model: ir.Model) -> tuple[bytes, dict[str, npt.NDArray[Any]]
 def save_for_runtime(model: ir.Model, folder: Path) -> Path:
     """Write the model and, beside it, its weights into `folder`; return the model's path."""
     path = folder / "model.onnx"
-    write_with_data(_self_contained_nodes(model), path, folder / "weights.bin")
+    write_with_data(self_contained_nodes(model), path, folder / "weights.bin")
     return path
 
 
@@ -94,7 +94,7 @@ def page_out(model: ir.Model) -> None:
 def digest(model: ir.Model) -> str:
     """SHA-256, in hex, of structure and weights; the same wherever the weights are kept."""
     found = hashlib.sha256()
-    copy = _self_contained_nodes(model)
+    copy = self_contained_nodes(model)
     for name, value in copy.graph.initializers.items():
         if value.const_value is not None:
             found.update(f"{name} {value.const_value.dtype} {value.const_value.shape}".encode())
@@ -110,17 +110,17 @@ def _bytes_of(tensor: ir.TensorProtocol) -> Any:
     return np.ascontiguousarray(tensor.numpy()).reshape(-1).view(np.uint8).data if is_plain else tensor.tobytes()
 
 
-def _self_contained_nodes(model: ir.Model) -> ir.Model:
+def self_contained_nodes(model: ir.Model) -> ir.Model:
     """A copy whose Constant nodes hold their tensors; without the model's path nothing could find their files."""
     copy = model.clone()
     for node in chain(copy.graph.all_nodes(), *(function.all_nodes() for function in copy.functions.values())):
         for name, attribute in list(node.attributes.items()):
             if attribute.type == ir.AttributeType.TENSOR and isinstance(attribute.value, ir.ExternalTensor):
-                node.attributes[name] = ir.AttrTensor(name, _in_memory(attribute.value))
+                node.attributes[name] = ir.AttrTensor(name, in_memory(attribute.value))
     return copy
 
 
-def _in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+def in_memory(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
     """The same numbers; onnx_ir's own conversion closes the file, which fails while anybody has a view of it."""
     return ir.Tensor(tensor.numpy(), name=tensor.name, dtype=tensor.dtype)
 

@@ -1,4 +1,4 @@
-"""Collapse a model whose weights are graph inputs, with the weights fixed."""
+"""Collapse a model that is first changed on request: weights that are inputs fixed, local functions inlined."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from onnx_nepenthe.errors import VerificationError
-from onnx_nepenthe.graph.edit import freeze_initializers
+from onnx_nepenthe.graph.inlining import prepared
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import view_from_model
 from onnx_nepenthe.inspection import Findings, side_of, why_not_runnable
@@ -23,28 +23,34 @@ from onnx_nepenthe.verify import verify
 Exact = Callable[[Model, str, Options], Outcome]
 
 
-def collapse_frozen(model: Model, name: str, options: Options, collapse: Exact) -> Outcome:
-    """Collapse `model` with `options.freeze_initializers`.
+def is_prepared(options: Options) -> bool:
+    """Whether the model is to be changed before anything else."""
+    return options.freeze_initializers or options.inline_functions
+
+
+def collapse_prepared(model: Model, name: str, options: Options, collapse: Exact) -> Outcome:
+    """Collapse `model` with `options.freeze_initializers` or `options.inline_functions`.
 
     The result is compared with the model as it was given: fixing the weights alone lets runtimes fold them, which
-    may be most of the gain, so the frozen model is the result even when nothing else could be collapsed.
+    may be most of the gain, so the prepared model is the result even when nothing else could be collapsed.
 
     Raises:
-        VerificationError: the frozen model computes something else.
+        VerificationError: the prepared model computes something else.
+        UnsupportedError: its functions cannot be inlined.
     """
-    frozen = freeze_initializers(model)
-    outcome = collapse(frozen, name, replace(options, freeze_initializers=False))
+    ready = prepared(model, freeze=options.freeze_initializers, inline=options.inline_functions)
+    outcome = collapse(ready, name, replace(options, freeze_initializers=False, inline_functions=False))
     view = view_from_model(model)
-    if not view.overridable:
+    if not (options.freeze_initializers and view.overridable) and not (options.inline_functions and model.functions):
         return outcome
-    result = frozen if outcome.model is None else outcome.model
+    result = ready if outcome.model is None else outcome.model
     source = open_data(model, options)
     bare = Findings(model, view, (), (), source, None, Linearised({}, {}))
     verdict, latency = outcome.verdict, outcome.latency
-    if verdict is None:
+    if verdict is None or options.inline_functions:
         batches, where, disjoint = verification_batches(bare, options)
         depth = side_of(view).size.weighted_depth
-        verdict = verify(model, frozen, batches, depth=depth, config=options.config, source=where, disjoint=disjoint)
+        verdict = verify(model, result, batches, depth=depth, config=options.config, source=where, disjoint=disjoint)
         if not verdict.passed:
             raise VerificationError(f"verification failed: {verdict.reason}; nothing was written")
     is_timed = options.latency == "measured" and why_not_runnable(model, options) is None
