@@ -166,6 +166,12 @@ def _hard_sigmoid(module: nn.Hardsigmoid, shape: tuple[int, ...]) -> OpView:
     return OpView("HardSigmoid", attributes={"alpha": 1 / 6}, inputs=(_z(shape),), output_shapes=(shape,))
 
 
+def _selu(module: nn.SELU, shape: tuple[int, ...]) -> OpView:
+    """Torch's constants have more digits than ONNX's defaults."""
+    constants = {"alpha": 1.6732632423543772848170429916717, "gamma": 1.0507009873554804934193349852946}
+    return OpView("Selu", attributes=constants, inputs=(_z(shape),), output_shapes=(shape,))
+
+
 def _softplus(module: nn.Softplus, shape: tuple[int, ...]) -> OpView:
     """`Where(beta z > t, z, Softplus(beta z) / beta)`: above t / beta torch gives exactly z."""
     z, beta = _z(shape), float(module.beta)
@@ -216,7 +222,7 @@ _register("HardSwish", nn.Hardswish, _plain("HardSwish"), {F.hardswish: _IN})
 _register("HardSigmoid", nn.Hardsigmoid, _hard_sigmoid, {F.hardsigmoid: _IN})
 _register("Elu", nn.ELU, _plain("Elu", alpha="alpha"), {F.elu: _ALPHA, F.elu_: _ALPHA[:1]})
 _register("Celu", nn.CELU, _CELU, {F.celu: _ALPHA, torch.celu: _ALPHA[:1], torch.celu_: _ALPHA[:1]})
-_register("Selu", nn.SELU, _plain("Selu"), {F.selu: _IN, torch.selu: (), torch.selu_: ()})
+_register("Selu", nn.SELU, _selu, {F.selu: _IN, torch.selu: (), torch.selu_: ()})
 _register("Softplus", nn.Softplus, _softplus, {F.softplus: ("beta", "threshold")})
 _register("Mish", nn.Mish, _plain("Mish"), {F.mish: _IN})
 _register("Where", nn.Threshold, _threshold, {F.threshold: _CUT, torch.threshold: _CUT[:2], torch.threshold_: _CUT[:2]})

@@ -25,7 +25,7 @@ _TRANSPOSES = frozenset({"permute", "transpose", "swapaxes"})
 _MOVES = frozenset(
     {
         *("reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone", "to", "float"),
-        *("dropout", "dropout1d", "dropout2d", "dropout3d"),
+        *("dropout", "dropout1d", "dropout2d", "dropout3d", "stochastic_depth", "drop_path"),
     }
 )
 _CHANNELWISE = frozenset(
@@ -38,6 +38,7 @@ _CHANNELWISE = frozenset(
 _SUMS = frozenset({"add", "iadd", "add_", "sub", "isub", "sub_"})
 _SCALES = frozenset({"mul", "imul", "mul_", "truediv", "itruediv", "div", "div_"})
 _PRODUCTS = _SCALES | {"matmul", "bmm", "einsum", "scaled_dot_product_attention"}
+_BLANKS = frozenset({"new_zeros", "new_ones", "new_full", "new_empty", "zeros_like", "ones_like", "full_like"})
 _POSITIVE = frozenset({"sigmoid", "hardsigmoid", "softmax"})
 
 
@@ -74,11 +75,13 @@ def is_sum(node: fx.Node) -> bool:
 def origins(traced: fx.GraphModule) -> dict[fx.Node, Origin]:
     """Where every value comes from that weights make linearly, channel by channel.
 
-    Through norms, pools, dropout, moves, constant factors and summands; of a sum, the summand behind the most weighted
-    layers counts (in a residual block the branch, not the skip), of equals the first.
+    Through norms, pools, dropout, moves, constant factors and summands, and through a gate that scales channels; of a
+    sum, the summand behind the most weighted layers counts (in a residual block the branch, not the skip), of equals
+    the first.
     """
     found: dict[fx.Node, Origin] = {}
     depths: dict[fx.Node, int] = {}
+    gates = {node for node in traced.graph.nodes if _is_positive(traced, node)}
     for node in traced.graph.nodes:
         module = _module(traced, node)
         is_feeder = module is not None and is_weighted(module)
@@ -89,7 +92,7 @@ def origins(traced: fx.GraphModule) -> dict[fx.Node, Origin]:
         if module is not None and is_feeder:
             origin: Origin | None = Origin(str(node.target), _feeder_axis(module, len(shape)), depths[node])
         else:
-            origin = _passed(node, module, shape, found)
+            origin = _passed(node, module, shape, found, gates)
         if origin is not None:
             found[node] = origin
     return found
@@ -115,7 +118,8 @@ def _live(traced: fx.GraphModule, dead: str | None, before: Collection[fx.Node])
     """
     live: set[fx.Node] = set()
     for node in traced.graph.nodes:
-        if "tensor_meta" not in node.meta or (node.op == "call_module" and node.target == dead):
+        is_dead = node.op == "call_module" and node.target == dead
+        if is_dead or "tensor_meta" not in node.meta or _name(node) in _BLANKS:
             continue
         operands = node.all_input_nodes
         lost = (operand for operand in operands if operand in before and operand not in live)
@@ -148,14 +152,16 @@ def _feeder_axis(module: nn.Module, rank: int) -> int:
     return rank - 1 - (weight_of(module).dim() - 2)
 
 
-def _passed(node: fx.Node, module: nn.Module | None, shape: Shape, found: dict[fx.Node, Origin]) -> Origin | None:
+def _passed(
+    node: fx.Node, module: nn.Module | None, shape: Shape, found: dict[fx.Node, Origin], gates: Collection[fx.Node]
+) -> Origin | None:
     """The origin of a value that is no feeder's own result."""
     name, operands = _name(node), [operand for operand in node.all_input_nodes if shape_of(operand) is not None]
     if name in _SUMS:
         return _deepest([_after(operand, shape, found) for operand in operands])
     if name in _SCALES:
-        factors = [operand for operand in operands if operand.op != "get_attr"]
-        return _after(factors[0], shape, found) if len(factors) == 1 else None
+        factor = _factor(node, name, gates)
+        return None if factor is None else _after(factor, shape, found)
     operand = operands[0] if operands else None
     if operand is None or operand not in found:
         return None
@@ -169,6 +175,14 @@ def _passed(node: fx.Node, module: nn.Module | None, shape: Shape, found: dict[f
         axis = _moved_axis(node, name, operand, shape, found[operand].axis)
         return None if axis is None else replace(found[operand], axis=axis)
     return None
+
+
+def _factor(node: fx.Node, name: str, gates: Collection[fx.Node]) -> fx.Node | None:
+    """What is scaled by constants and by gates that are never negative; None when it is something else."""
+    given = [value for value in (*node.args, *node.kwargs.values()) if isinstance(value, fx.Node)]
+    values = [value for value in given if shape_of(value) is not None and value.op != "get_attr" and value not in gates]
+    is_divisor = "div" in name and values[:1] != [node.args[0]]
+    return values[0] if len(values) == 1 and not is_divisor else None
 
 
 def _after(operand: fx.Node, shape: Shape, found: dict[fx.Node, Origin]) -> Origin | None:

@@ -175,7 +175,7 @@ class Subject:
             is_linear=rectifier.mode == "line",
             gamma=gamma,
             beta=beta,
-            fold=float(rectifier.alpha) if rectifier.mode == "fold" else None,
+            fold=float(rectifier.alpha.detach()) if rectifier.mode == "fold" else None,
             sensitivity=sensitivity,
         )
 

@@ -166,11 +166,10 @@ def _erase(graph: fx.Graph, node: fx.Node) -> None:
 
 def _merge(traced: fx.GraphModule, evaluation: fx.Graph) -> None:
     """Give the graph of the training mode a `ByMode` wherever the one of the evaluation mode has another constant."""
-    mine, others = list(traced.graph.nodes), list(evaluation.nodes)
-    same = dict(zip(mine, others, strict=False))
+    same = dict(zip(list(traced.graph.nodes), evaluation.nodes, strict=False))
     for node, other in same.items():
-        if (node.op, node.target) != (other.op, other.target) or len(mine) != len(others):
-            raise _other_path(node)
+        if (node.op, node.target) != (other.op, other.target):
+            raise _other_path(node, other)
         node.args = _common(traced, node, same, node.args, other.args)
         node.kwargs = _common(traced, node, same, node.kwargs, other.kwargs)
 
@@ -194,7 +193,7 @@ def _common(traced: fx.GraphModule, node: fx.Node, same: dict[fx.Node, fx.Node],
             return slice(*map(common, (mine.start, mine.stop, mine.step), (other.start, other.stop, other.step)))
         case (bool() | int() | float() | str() | None, bool() | int() | float() | str() | None):
             return _switch(traced, node, mine, other)
-    raise _other_path(node)
+    raise _other_path(node, same[node])
 
 
 def _switch(traced: fx.GraphModule, node: fx.Node, training: Any, evaluation: Any) -> fx.Node:
@@ -205,5 +204,14 @@ def _switch(traced: fx.GraphModule, node: fx.Node, training: Any, evaluation: An
         return traced.graph.call_module(name)
 
 
-def _other_path(node: fx.Node) -> UnsupportedError:
-    return cannot_trace(module_path(node), "it takes another path in training than in evaluation")
+def _other_path(training: fx.Node, evaluation: fx.Node) -> UnsupportedError:
+    """Where the graphs part, one of them is inside the part at fault and the other may have left it."""
+    where = max(_home(training), _home(evaluation), key=lambda path: len(path.split(".")))
+    return cannot_trace(where, "it takes another path in training than in evaluation")
+
+
+def _home(node: fx.Node) -> str:
+    """Qualified name of the submodule in whose forward a call is written."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    stack = stack[:-1] if node.op == "call_module" else stack
+    return str(stack[-1][0]) if stack else ""
