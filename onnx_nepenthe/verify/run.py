@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,16 +14,19 @@ import numpy.typing as npt
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.reference import ReferenceRunner, coarsest_precision
 from onnx_nepenthe.graph.seeding import seeded
-from onnx_nepenthe.graph.serial import Model
-from onnx_nepenthe.opview import Shape, Tensor
+from onnx_nepenthe.graph.serial import LARGEST_MESSAGE_BYTES, Model, weight_bytes
 from onnx_nepenthe.session import SessionConfig, open_session
 from onnx_nepenthe.verify.differences import OutputErrors, as_array, compare_arrays
+from onnx_nepenthe.verify.ports import port_differences
+from onnx_nepenthe.verify.resting import Resting, Runner
 from onnx_nepenthe.verify.verdict import TaskCounts, Verdict, count_task, judge
 
 LOG = logging.getLogger(__name__)
 Array = npt.NDArray[Any]
 _DEFAULT = SessionConfig()
 ModelOrPath = Model | str | Path
+HELD_BYTES = 1 << 28
+"""Input and output that are held while large models take turns."""
 
 
 class Batch(Protocol):
@@ -46,14 +49,7 @@ class Batch(Protocol):
         """Whether it is one complete feed, in which nothing is padding."""
 
 
-class Runner(Protocol):
-    """What runs a model here: a `session.Session` or a `graph.reference.ReferenceRunner`."""
-
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """All outputs for `feeds`."""
+_Pair = tuple[Batch, list[Array]]
 
 
 @dataclass(frozen=True)
@@ -66,12 +62,14 @@ class _Setup:
         engine: what runs them.
         own: mode → the input model run that way, where it is the better reference: optimisers replace quantised
             operators by integer kernels, which round differently on purpose.
+        in_turn: whether the models are too large for several sessions that each have a copy of the weights.
     """
 
     reference: Runner
     candidates: Mapping[str, Runner]
     engine: str
     own: Mapping[str, Runner] = field(default_factory=dict)
+    in_turn: bool = False
 
 
 def verify(
@@ -114,28 +112,35 @@ def verify(
         return Verdict(
             False, interface=differences, reason=reason, source=source, disjoint=disjoint, engine=setup.engine
         )
-    errors: dict[tuple[str, str], OutputErrors] = {}
-    task, samples, failure = TaskCounts(), 0, ""
-    for batch in batches:
-        samples += batch.size
-        try:
-            task += _compare_batch(setup, batch, errors)
-        except _ResultCannotRunError as error:
-            failure = str(error)
-            break
-        if any(found.problem for found in errors.values()):
-            break
+    found = _Found()
+    try:
+        for group in _grouped(batches, setup, found):
+            found.task += _compare_group(setup, group, found.errors)
+            if any(errors.problem for errors in found.errors.values()):
+                break
+    except _ResultCannotRunError as error:
+        found.failure = str(error)
     verdict = judge(
-        errors,
-        task,
-        samples=samples,
+        found.errors,
+        found.task,
+        samples=found.samples,
         precision=coarsest_precision(before),
         depth=depth,
         source=source,
         disjoint=disjoint,
         engine=setup.engine,
     )
-    return replace(verdict, passed=False, reason=failure) if failure else verdict
+    return replace(verdict, passed=False, reason=found.failure) if found.failure else verdict
+
+
+@dataclass
+class _Found:
+    """What the batches so far have shown."""
+
+    errors: dict[tuple[str, str], OutputErrors] = field(default_factory=dict)
+    task: TaskCounts = field(default_factory=TaskCounts)
+    samples: int = 0
+    failure: str = ""
 
 
 class _ResultCannotRunError(Exception):
@@ -148,12 +153,17 @@ def _open(before: ModelOrPath, after: ModelOrPath, config: SessionConfig) -> _Se
         reference = open_session(before, off)
     except UnsupportedError as error:
         return _open_reference(before, after, error)
+    in_turn = any(isinstance(model, Model) and weight_bytes(model) > LARGEST_MESSAGE_BYTES for model in (before, after))
+
+    def opened(model: ModelOrPath) -> Runner:
+        return Resting(lambda: open_session(model, on), reference) if in_turn else open_session(model, on)
+
     try:
-        candidates = {"optimiser off": open_session(after, off), "optimiser on": open_session(after, on)}
+        candidates = {"optimiser off": open_session(after, off), "optimiser on": opened(after)}
     except UnsupportedError as error:
         raise _ResultCannotRunError(f"the input model runs and the result does not: {error}") from error
-    own = {"optimiser on": open_session(before, on)} if coarsest_precision(before) == "int8" else {}
-    return _Setup(reference, candidates, f"onnxruntime ({reference.provider})", own)
+    own = {"optimiser on": opened(before)} if coarsest_precision(before) == "int8" else {}
+    return _Setup(reference, candidates, f"onnxruntime ({reference.provider})", own, in_turn)
 
 
 def _open_reference(before: ModelOrPath, after: ModelOrPath, cause: UnsupportedError) -> _Setup:
@@ -169,21 +179,48 @@ def _open_reference(before: ModelOrPath, after: ModelOrPath, cause: UnsupportedE
     return _Setup(reference, candidates, f"onnx.reference, as {cause}")
 
 
-def _compare_batch(setup: _Setup, batch: Batch, errors: dict[tuple[str, str], OutputErrors]) -> TaskCounts:
-    """Add one batch to `errors`; return its task counts, those of the result as users run it."""
-    wanted = _run(setup.reference, batch)
-    got: list[Array] = []
+def _grouped(batches: Iterable[Batch], setup: _Setup, found: _Found) -> Iterator[list[_Pair]]:
+    """Batches and what the reference makes of them: one by one, or as many as are held while sessions take turns."""
+    group: list[_Pair] = []
+    for batch in batches:
+        found.samples += batch.size
+        group.append((batch, _run(setup.reference, batch)))
+        if not setup.in_turn or _held_bytes(group) > HELD_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _held_bytes(group: Sequence[_Pair]) -> int:
+    return sum(array.nbytes for batch, wanted in group for array in (*batch.feeds.values(), *wanted))
+
+
+def _compare_group(setup: _Setup, group: Sequence[_Pair], errors: dict[tuple[str, str], OutputErrors]) -> TaskCounts:
+    """Add batches to `errors`; return their task counts, those of the result as users run it."""
+    results: list[list[Array]] = []
     for mode, candidate in setup.candidates.items():
         try:
-            got = _run(candidate, batch)
+            results = _run_all(candidate, group)
         except UnsupportedError as error:
             raise _ResultCannotRunError(f"the input model runs and the result ({mode}) does not: {error}") from error
-        expected = _run(setup.own[mode], batch) if mode in setup.own else wanted
-        for port, reference, result in zip(setup.reference.outputs, expected, got, strict=True):
-            key = (port.name, mode)
-            errors[key] = errors.get(key, OutputErrors()) + compare_arrays(reference, result, batch.size)
-    labels = None if batch.labels is None else np.asarray(batch.labels)[: batch.size]
-    return count_task(wanted, got, labels)
+        expected = _run_all(setup.own[mode], group) if mode in setup.own else [wanted for _, wanted in group]
+        for (batch, _), references, got in zip(group, expected, results, strict=True):
+            for port, reference, result in zip(setup.reference.outputs, references, got, strict=True):
+                key = (port.name, mode)
+                errors[key] = errors.get(key, OutputErrors()) + compare_arrays(reference, result, batch.size)
+    task = TaskCounts()
+    for (batch, wanted), got in zip(group, results, strict=True):
+        labels = None if batch.labels is None else np.asarray(batch.labels)[: batch.size]
+        task += count_task(wanted, got, labels)
+    return task
+
+
+def _run_all(runner: Runner, group: Sequence[_Pair]) -> list[list[Array]]:
+    results = [_run(runner, batch) for batch, _ in group]
+    if isinstance(runner, Resting):
+        runner.rest()
+    return results
 
 
 def _run(runner: Runner, batch: Batch) -> list[Array]:
@@ -198,27 +235,6 @@ def _run(runner: Runner, batch: Batch) -> list[Array]:
 def _interface_differences(setup: _Setup) -> tuple[str, ...]:
     after = next(iter(setup.candidates.values()))
     return (
-        *_port_differences("input", setup.reference.inputs, after.inputs),
-        *_port_differences("output", setup.reference.outputs, after.outputs),
+        *port_differences("input", setup.reference.inputs, after.inputs),
+        *port_differences("output", setup.reference.outputs, after.outputs),
     )
-
-
-def _port_differences(kind: str, before: tuple[Tensor, ...], after: tuple[Tensor, ...]) -> list[str]:
-    names, names_after = [port.name for port in before], [port.name for port in after]
-    if names != names_after:
-        return [f"{kind}s {', '.join(names_after) or 'none'} instead of {', '.join(names) or 'none'}"]
-    found = []
-    for old, new in zip(before, after, strict=True):
-        if old.dtype != new.dtype:
-            found.append(f"{kind} {old.name} has type {new.dtype} instead of {old.dtype}")
-        if not _compatible(old.shape, new.shape):
-            found.append(f"{kind} {old.name} has shape {new.shape} instead of {old.shape}")
-    return found
-
-
-def _compatible(old: Shape | None, new: Shape | None) -> bool:
-    """Whether some array has both shapes; runtimes infer more or fewer sizes of the same output."""
-    if old is None or new is None:
-        return True
-    pairs = zip(old, new, strict=False)
-    return len(old) == len(new) and all(a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int))
