@@ -25,6 +25,21 @@ RESIDENT_BYTES = 4 << 30
 """Data up to this size stay on the device for good."""
 
 
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Data that share no samples.
+
+    Attributes:
+        train: trained and counted on.
+        validation: decides when to stop; None when training is somebody's own.
+        test: looked at once, for the final report.
+    """
+
+    train: Data
+    validation: Data | None = None
+    test: Data | None = None
+
+
 @dataclass(frozen=True)
 class Share:
     """Which part of the work is this process's.

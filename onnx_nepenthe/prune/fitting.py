@@ -81,7 +81,7 @@ class Fitting:
 
     def _epoch(self, number: int) -> Epoch:
         started, recipe, per_epoch = time.perf_counter(), self._job.recipe, self._batches.steps
-        seed = seed_everything(derived(recipe.seed, self._job.number, number))
+        seed = seed_everything(derived(recipe.seed, self._job.number, self._job.phase, number))
         steps = min(per_epoch, max(1, round((recipe.epochs - number) * per_epoch)))
         self._model.train()
         losses, rate = [], 0.0

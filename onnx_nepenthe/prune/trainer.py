@@ -77,6 +77,10 @@ class Trainer:
         """Mean loss of the task, without smoothing, over about the first `samples` (whole batches; all when None)."""
         return self._mean(module, data, lambda outputs, targets: self._criterion(outputs, targets, 0.0), samples)
 
+    def test(self, module: nn.Module, data: Data | None) -> float | None:
+        """Accuracy on test data; None where there are none."""
+        return None if data is None else self.evaluate(module, data)
+
     @torch.no_grad()
     def _mean(self, module: nn.Module, data: Data, number: Score, samples: int | None = None) -> float:
         total, module = torch.zeros(2, dtype=torch.float64), module.to(self.device)

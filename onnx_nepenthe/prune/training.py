@@ -60,7 +60,8 @@ class Job:
 
     Attributes:
         recipe: how it goes.
-        number: 0 for the dense training, otherwise the round; the random numbers of each are its own.
+        number: 0 for the dense training, otherwise the round.
+        phase: which of the round's trainings; the random numbers of each are its own.
         terms: added to the loss of the task.
         midway: where to go on; None to start.
         after_epoch: called after each epoch; returns nothing.
@@ -68,6 +69,7 @@ class Job:
 
     recipe: Recipe
     number: int = 0
+    phase: int = 0
     terms: Sequence[Term] = ()
     midway: Midway | None = None
     after_epoch: Callable[[Midway], None] | None = None
@@ -112,10 +114,15 @@ class Training(Protocol):
         """Mean loss over the first `samples` (all when None)."""
         ...
 
+    def test(self, module: nn.Module, data: Data | None) -> float | None:
+        """Accuracy on test data; None where there are none."""
+        ...
+
 
 class OwnTraining:
     """Somebody's own `train(module, round)` and `evaluate(module)`, with their own data, schedule and device.
 
+    `evaluate` has to be on validation data, since pruning stops by it; `test` is called at the end only.
     A training counts as `epochs` epochs. Masks are enforced after every step of whatever torch optimiser it uses.
     Jobs' recipes and terms are not heeded, so that methods which ask for them are refused.
     """
@@ -128,11 +135,12 @@ class OwnTraining:
         train: Callable[[nn.Module, int], object],
         evaluate: Callable[[nn.Module], float],
         *,
+        test: Callable[[nn.Module], float] | None = None,
         epochs: float = 1.0,
         seed: int = 0,
         device: str | torch.device = "cpu",
     ) -> None:
-        self._train, self._evaluate = train, evaluate
+        self._train, self._evaluate, self._test = train, evaluate, test
         self.recipe, self.device = Recipe(epochs=epochs, seed=seed), torch.device(device)
 
     def batches(self, data: Data) -> Iterator[Batch]:
@@ -141,7 +149,7 @@ class OwnTraining:
 
     def train(self, subject: Subject, data: Data, job: Job) -> tuple[Epoch, ...]:
         """Calls `train`; the random numbers of torch, numpy and random start from a seed of the round's own."""
-        seed_everything(derived(self.recipe.seed, job.number))
+        seed_everything(derived(self.recipe.seed, job.number, job.phase))
         with enforced(subject):
             self._train(subject.module, job.number)
         subject.enforce()
@@ -155,6 +163,10 @@ class OwnTraining:
     def loss(self, module: nn.Module, data: Data, samples: int | None = None) -> float:
         """1 - accuracy: nothing else is known."""
         return 1.0 - self.evaluate(module, data)
+
+    def test(self, module: nn.Module, data: Data | None) -> float | None:
+        """What `test` returns; None without it."""
+        return None if self._test is None else float(self._test(module))
 
 
 @contextmanager

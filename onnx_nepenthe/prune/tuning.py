@@ -68,17 +68,17 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Tuning:
-    """A training that is not the full one.
+    """A training between two rounds.
 
     Attributes:
-        epochs: of it.
-        scale: peak learning rate as a share of the recipe's; it falls to 0 along a cosine.
+        epochs: of it; None for a full training by the recipe.
+        scale: peak learning rate as a share of the recipe's, where `epochs` is given; it falls to 0 along a cosine.
         press: names of the sites that `pressure` is on.
         pressure: None for none.
         distillation: None for none.
     """
 
-    epochs: float
+    epochs: float | None = None
     scale: float = 1.0
     press: tuple[str, ...] = ()
     pressure: Pressure | None = None

@@ -1,0 +1,245 @@
+"""The loop: train, count, propose, apply, train again, until accuracy on validation data falls under theta."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.prune.batches import Splits
+from onnx_nepenthe.prune.checkpoint import Checkpoint, Pending, Progress
+from onnx_nepenthe.prune.distributed import wait
+from onnx_nepenthe.prune.methods.base import Method
+from onnx_nepenthe.prune.optimising import place
+from onnx_nepenthe.prune.padding import move_padding
+from onnx_nepenthe.prune.rounds import TOLERANCE, Event, Result, Round
+from onnx_nepenthe.prune.settings import Settings, check, identity
+from onnx_nepenthe.prune.snapshot import snapshot
+from onnx_nepenthe.prune.subject import Subject
+from onnx_nepenthe.prune.tap import Statistics
+from onnx_nepenthe.prune.training import Epoch, Midway, Training
+from onnx_nepenthe.prune.workbench import Workbench
+
+LOG = logging.getLogger(__name__)
+Tell = Callable[[Event], None]
+
+
+def run(
+    subject: Subject,
+    method: Method,
+    config: Any,
+    data: Splits,
+    training: Training,
+    settings: Settings,
+    tell: Tell | None = None,
+) -> Result:
+    """Prunes `subject` in place; at the end it is in the state of the last round at or above theta.
+
+    Args:
+        subject: with its initial weights, or trained ones (`settings.is_trained`).
+        method: an entry of `METHODS`.
+        config: of the method.
+        data: test data are looked at once, at the end.
+        training: a `Trainer`, or an `OwnTraining` around callables.
+        settings: theta, rounds, checkpoint.
+        tell: called after every epoch and round, in the first of several processes only.
+
+    Raises:
+        UsageError: things that do not go together, or a checkpoint of another run.
+        UnreadableError: a damaged checkpoint.
+    """
+    check(method, settings, data, training)
+    place(subject, training.device)
+    return _Loop(Workbench(subject, method, config, data, training, settings), tell).run()
+
+
+class _Loop:
+    """What has been, and the networks to come back to: the initial, the dense and the last good one."""
+
+    _dense: nn.Module | None = None
+    _statistics: Statistics
+
+    def __init__(self, bench: Workbench, tell: Tell | None) -> None:
+        self._bench, self._subject, self._training = bench, bench.subject, bench.training
+        self._is_first = bench.training.share.rank == 0
+        self._tell = tell if tell is not None and self._is_first else lambda _event: None
+        self._checkpoint: Checkpoint | None = None
+        if bench.settings.checkpoint is not None:
+            own = identity(bench.subject, bench.method, bench.config, bench.settings, bench.data, bench.training)
+            self._checkpoint = Checkpoint(bench.settings.checkpoint, own)
+        self._initial = self._good = snapshot(bench.subject)
+        self._progress = Progress()
+        self._since = time.perf_counter()
+
+    def run(self) -> Result:
+        pending = self._open()
+        while pending is not None:
+            pending = self._after(pending, self._train(pending))
+        return self._result()
+
+    def _open(self) -> Pending | None:
+        """What to train first."""
+        found = self._found()
+        # Nobody writes before everybody has looked.
+        wait(self._training.share)
+        if found is not None:
+            return self._resumed(found)
+        self._save_network(None)
+        if not self._bench.settings.is_trained:
+            return self._begin(Pending("dense", 0))
+        self._close(Pending("dense", 0), ())
+        return self._next()
+
+    def _found(self) -> Progress | None:
+        if self._checkpoint is None or not self._checkpoint.exists():
+            return None
+        folder = self._bench.settings.checkpoint
+        if not self._bench.settings.resume:
+            raise UsageError(f"{folder}: holds a run; resume it (--resume), or take another folder")
+        LOG.info("going on from %s", folder)
+        return self._checkpoint.load()
+
+    def _resumed(self, progress: Progress) -> Pending | None:
+        assert self._checkpoint is not None
+        self._initial, self._progress = self._checkpoint.load_network(None), progress
+        if progress.rounds:
+            self._subject.load_state_dict(self._checkpoint.load_network(0))
+            self._dense = copy.deepcopy(self._subject.module)
+            self._subject.load_state_dict(self._checkpoint.load_network(progress.good))
+            self._good, self._statistics = snapshot(self._subject), self._bench.measured()
+        if progress.pending is None:
+            return self._next()
+        assert progress.subject is not None
+        self._since -= sum(epoch.seconds_s for epoch in progress.midway.epochs) if progress.midway else 0.0
+        self._subject.load_state_dict(progress.subject)
+        return progress.pending
+
+    def _begin(self, pending: Pending) -> Pending:
+        self._save(pending)
+        return pending
+
+    def _save(self, pending: Pending | None, midway: Midway | None = None) -> None:
+        self._progress = replace(self._progress, pending=pending, subject=None, midway=midway)
+        if self._checkpoint is not None and self._is_first:
+            state = None if pending is None else self._subject.state_dict()
+            self._checkpoint.save(replace(self._progress, subject=state))
+
+    def _save_network(self, number: int | None) -> None:
+        if self._checkpoint is not None and self._is_first:
+            self._checkpoint.save_network(number, self._subject.state_dict())
+
+    def _train(self, pending: Pending) -> tuple[Epoch, ...]:
+        statistics = self._statistics if self._progress.rounds else {}
+        report = partial(self._after_epoch, pending)
+        job = self._bench.job(pending, self._progress.midway, report, statistics, self._dense)
+        return self._training.train(self._subject, self._bench.data.train, job)
+
+    def _after_epoch(self, pending: Pending, epochs: float, midway: Midway) -> None:
+        self._save(pending, midway)
+        self._tell(Event(pending.phase, pending.number, epochs, epoch=midway.epochs[-1]))
+
+    def _after(self, pending: Pending, epochs: Sequence[Epoch]) -> Pending | None:
+        """What to train next; None when the loop has ended."""
+        took = sum(epoch.share for epoch in epochs) if epochs else self._training.recipe.epochs
+        self._progress = replace(self._progress, spent=self._progress.spent + took)
+        if pending.phase == "fold":
+            return self._propose(pending.number, self._bench.measured(), took)
+        self._close(replace(pending, before=pending.before + took), epochs)
+        return self._next()
+
+    def _next(self) -> Pending | None:
+        number, settings = len(self._progress.rounds), self._bench.settings
+        dense = self._progress.rounds[0]
+        if not dense.is_accepted:
+            self._end(f"the dense network is at {dense.accuracy:.4f}, below theta, {self._theta:.4f}")
+        if self._end(f"all {settings.rounds} rounds are done" if number > settings.rounds else ""):
+            return self._settle(number)
+        if "fold" not in self._bench.method.needs:
+            return self._propose(number, self._statistics, 0.0)
+        if self._end(self._unaffordable(None)):
+            return self._settle(number)
+        self._bench.fold()
+        return self._begin(Pending("fold", number))
+
+    def _propose(self, number: int, statistics: Statistics, before: float) -> Pending | None:
+        proposal = self._bench.proposal(number, statistics, self._progress)
+        tuning = proposal.tuning
+        if self._end(proposal.done or self._unaffordable(tuning.epochs if tuning is not None else None)):
+            self._subject.load_state_dict(self._good)
+            return self._settle(number)
+        self._bench.apply(proposal, statistics, self._initial)
+        notes = tuple((note.layer, note.reason) for note in proposal.notes)
+        return self._begin(Pending("round", number, proposal.linear, notes, tuning, before))
+
+    def _settle(self, number: int) -> Pending | None:
+        """A last fine-tuning with padding moved, once, where there is any to move."""
+        settle, is_done = self._bench.settings.settle, self._progress.rounds[-1].phase == "settle"
+        if settle is None or is_done or not self._bench.lines() or not move_padding(self._subject):
+            self._save(None)
+            return None
+        return self._begin(Pending("settle", number, tuning=settle))
+
+    def _unaffordable(self, epochs: float | None) -> str:
+        most, next_ = self._bench.settings.max_epochs, self._training.recipe.epochs if epochs is None else epochs
+        if most is None or self._progress.spent + next_ <= most:
+            return ""
+        return f"{self._progress.spent:g} of {most:g} epochs are spent, and the next round takes {next_:g}"
+
+    def _end(self, reason: str) -> bool:
+        """Whether there is a reason to end: this one, unless there was one before; "" is none."""
+        self._progress = replace(self._progress, reason=self._progress.reason or reason)
+        return bool(self._progress.reason)
+
+    @property
+    def _theta(self) -> float:
+        return self._bench.settings.theta.of(self._progress.rounds[0].accuracy)
+
+    def _close(self, pending: Pending, epochs: Sequence[Epoch]) -> None:
+        """Judges the network as it is after its training, and takes it back if it is not good enough."""
+        validation = self._bench.data.validation
+        accuracy = self._training.evaluate(
+            self._subject.module, validation if validation is not None else self._bench.data.train
+        )
+        dense = self._progress.rounds[0].accuracy if self._progress.rounds else accuracy
+        is_accepted = accuracy >= self._bench.settings.theta.of(dense) - TOLERANCE
+        statistics = self._bench.measured()
+        entry = self._bench.record(pending, statistics, accuracy, is_accepted, epochs)
+        entry, self._since = replace(entry, seconds_s=time.perf_counter() - self._since), time.perf_counter()
+        self._keep(entry, statistics)
+        self._save(None)
+        self._tell(Event(pending.phase, pending.number, round=entry))
+
+    def _keep(self, entry: Round, statistics: Statistics) -> None:
+        self._progress = replace(self._progress, rounds=(*self._progress.rounds, entry))
+        if not entry.number:
+            self._dense = copy.deepcopy(self._subject.module)
+        if entry.is_accepted or not entry.number:
+            self._good, self._statistics = snapshot(self._subject), statistics
+            self._progress = replace(self._progress, good=entry.number)
+            self._save_network(entry.number)
+            return
+        self._subject.load_state_dict(self._good)
+        if not self._bench.method.retries:
+            self._end(f"round {entry.number} fell to {entry.accuracy:.4f}, below theta, {self._theta:.4f}")
+
+    def _result(self) -> Result:
+        progress, test = self._progress, self._bench.data.test
+        assert self._dense is not None
+        return Result(
+            method=self._bench.method.name,
+            theta=self._theta,
+            rounds=progress.rounds,
+            chosen=progress.good,
+            reason=progress.reason,
+            epochs=progress.spent,
+            seconds_s=sum(entry.seconds_s for entry in progress.rounds),
+            dense_test=self._training.test(self._dense, test),
+            test=self._training.test(self._subject.module, test),
+        )

@@ -1,0 +1,162 @@
+"""What the loop does in each of its steps; it remembers nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from onnx_nepenthe.prune.batches import Splits
+from onnx_nepenthe.prune.checkpoint import Pending, Progress, State
+from onnx_nepenthe.prune.distributed import merged
+from onnx_nepenthe.prune.entropy import EntropyPressure
+from onnx_nepenthe.prune.losses import FoldPenalty, Teacher, Term
+from onnx_nepenthe.prune.methods.base import Context, Method
+from onnx_nepenthe.prune.pressing import lowest
+from onnx_nepenthe.prune.records import Layer, Note, Proposal
+from onnx_nepenthe.prune.rectifier import Rectifier
+from onnx_nepenthe.prune.rounds import Round, state_of
+from onnx_nepenthe.prune.sensitivity import sensitivities
+from onnx_nepenthe.prune.settings import Settings
+from onnx_nepenthe.prune.snapshot import rewind
+from onnx_nepenthe.prune.subject import Subject
+from onnx_nepenthe.prune.tap import Statistics, measure
+from onnx_nepenthe.prune.training import Epoch, Job, Midway, Training
+from onnx_nepenthe.prune.tuning import Tuning
+
+PHASES = {"dense": 0, "round": 0, "fold": 1, "settle": 2}
+"""Number of the phase among the trainings of its round, for their random numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Workbench:
+    """What a run is about: see `loop.run`."""
+
+    subject: Subject
+    method: Method
+    config: Any
+    data: Splits
+    training: Training
+    settings: Settings
+
+    def rectifiers(self, mode: str) -> list[Rectifier]:
+        """Those of all sites that compute in this mode."""
+        found = [self.subject.rectifier(site.name) for site in self.subject.sites]
+        return [rectifier for rectifier in found if rectifier.mode == mode]
+
+    def lines(self) -> tuple[str, ...]:
+        """Names of the sites that are lines."""
+        return tuple(rectifier.site.name for rectifier in self.rectifiers("line"))
+
+    def measured(self) -> Statistics:
+        """Counts over all training data, of all processes together."""
+        return measure(
+            self.subject,
+            self.training.batches(self.data.train),
+            device=self.training.device,
+            by_class="classes" in self.method.needs,
+            sums="sums" in self.method.needs,
+            reduce=partial(merged, share=self.training.share),
+        )
+
+    def proposal(self, number: int, statistics: Statistics, progress: Progress) -> Proposal:
+        """What the method wants done in round `number`."""
+        changes = self._sensitivities(statistics) if "sensitivity" in self.method.needs else None
+        recipe, settle = self.training.recipe, self.settings.settle
+        # The dense training counts even when somebody else did it, and so does what is still to come for certain.
+        extra = (recipe.epochs if self.settings.is_trained else 0.0) + ((settle and settle.epochs) or 0.0)
+        context = Context(
+            round=number,
+            rounds=self.settings.rounds,
+            rng=np.random.default_rng([recipe.seed, number]),
+            dense_epochs=recipe.epochs,
+            spent=progress.spent + extra,
+            history=tuple(entry.attempt for entry in progress.rounds[1:]),
+        )
+        layers = self.subject.layers(statistics, changes)
+        proposal: Proposal = self.method.propose(self.config, layers, context)
+        return replace(proposal, tuning=self._tuning(proposal, layers))
+
+    def apply(self, proposal: Proposal, statistics: Statistics, initial: State) -> None:
+        """Masks, lines and channels off; shares of the identity that did not become lines are given up."""
+        self.subject.apply(proposal, statistics)
+        for rectifier in self.rectifiers("fold"):
+            rectifier.set_active()
+        if self.method.start == "rewind":
+            rewind(self.subject, initial)
+
+    def fold(self) -> None:
+        """Every prunable site that is no line computes a mixture with the identity, whose share is trained."""
+        for site in self.subject.prunable():
+            if not self.subject.is_linear(site.name):
+                self.subject.rectifier(site.name).set_fold()
+
+    def job(
+        self,
+        pending: Pending,
+        midway: Midway | None,
+        after_epoch: Callable[[float, Midway], None],
+        statistics: Statistics,
+        dense: nn.Module | None,
+    ) -> Job:
+        """The training that is pending.
+
+        Args:
+            pending: what it is for.
+            midway: where to go on.
+            after_epoch: called with the epochs that it takes, and where it is.
+            statistics: of the last accepted network.
+            dense: that network, to learn from; None while it is trained itself.
+        """
+        tuning, recipe = pending.tuning or Tuning(), self.training.recipe
+        if tuning.epochs is not None:
+            recipe = recipe.short(tuning.epochs, tuning.scale)
+        terms = self._terms(pending.phase == "fold", tuning, statistics, dense)
+        report = partial(after_epoch, recipe.epochs)
+        return Job(recipe, pending.number, PHASES[pending.phase], terms, midway, report)
+
+    def record(
+        self, pending: Pending, statistics: Statistics, accuracy: float, is_accepted: bool, losses: Sequence[Epoch]
+    ) -> Round:
+        """Of the network as it is now."""
+        return Round(
+            pending.number,
+            pending.phase,
+            accuracy,
+            is_accepted,
+            removed=pending.removed,
+            notes=tuple(Note(*note) for note in pending.notes),
+            epochs=pending.before,
+            losses=tuple(losses),
+            **state_of(self.subject.layers(statistics), statistics, self.lines(), self.method),
+        )
+
+    def _sensitivities(self, statistics: Statistics) -> dict[str, float]:
+        validation = self.data.validation if self.data.validation is not None else self.data.train
+        samples = self.settings.sensitivity_samples
+        loss = partial(self.training.loss, self.subject.module, validation, samples)
+        return sensitivities(self.subject, statistics, loss)
+
+    def _tuning(self, proposal: Proposal, layers: Sequence[Layer]) -> Tuning:
+        tuning, asked = proposal.tuning or Tuning(), self.settings
+        if tuning.pressure is None and asked.pressure is not None:
+            left = [layer for layer in layers if layer.site.name not in proposal.linear]
+            press = lowest(left, asked.pressure.layers, self.method.tie, self.method.average)
+            tuning = replace(tuning, press=press, pressure=asked.pressure)
+        if tuning.distillation is None:
+            tuning = replace(tuning, distillation=asked.distillation)
+        return tuning
+
+    def _terms(self, is_folding: bool, tuning: Tuning, statistics: Statistics, dense: nn.Module | None) -> list[Term]:
+        terms: list[Term] = []
+        if is_folding:
+            terms.append(FoldPenalty(self.rectifiers("fold"), self.config.strength))
+        if tuning.pressure is not None and tuning.press:
+            terms.append(EntropyPressure(self.subject, tuning.press, tuning.pressure, statistics))
+        if tuning.distillation is not None and dense is not None:
+            terms.append(Teacher(dense, tuning.distillation))
+        return terms
