@@ -1,8 +1,12 @@
-"""Names of onnxruntime's execution providers, the packages that bring them, and where their tensors lie."""
+"""Names of onnxruntime's execution providers, the packages that bring them, where their tensors lie; the processor."""
 
 from __future__ import annotations
 
+import platform
+import re
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from onnx_nepenthe.errors import UsageError
 
@@ -47,3 +51,12 @@ def full_name(provider: str, available: Sequence[str]) -> str:
 def with_fallback(provider: str) -> list[str]:
     """The providers to start a session with: operators that the first has no kernel for run on the processor."""
     return [provider] if provider == "CPUExecutionProvider" else [provider, "CPUExecutionProvider"]
+
+
+def cpu_name() -> str:
+    """What the processor calls itself."""
+    if sys.platform == "linux":
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()

@@ -47,8 +47,8 @@ PathLike = str | os.PathLike[str]
 class Arguments(TypedDict, total=False):
     """Keyword arguments of the Python interface: the fields of `options.Options`, some in a handier form.
 
-    `input_ranges` may be one (low, high) for all inputs; `provider` and `threads` stand for `config`; `skip` takes
-    any iterable and `cache` a path as text.
+    `input_ranges` may be one (low, high) for all inputs; `provider`, `threads` and `custom_ops` stand for `config`;
+    `custom_ops` and `skip` take any iterable and `cache` a path as text.
     """
 
     source: SourceOptions
@@ -59,6 +59,7 @@ class Arguments(TypedDict, total=False):
     config: SessionConfig
     provider: str
     threads: int
+    custom_ops: Iterable[PathLike]
     batch: int
     latency_batch: int
     seed: int
@@ -93,6 +94,7 @@ def options_from(data: object = None, arguments: Arguments | None = None) -> Opt
     given: dict[str, Any] = dict(arguments or {})
     config = given.pop("config", SessionConfig())
     config = replace(config, **{name: given.pop(name) for name in ("provider", "threads") if name in given})
+    config = replace(config, custom_ops=tuple(os.fspath(path) for path in given.pop("custom_ops", config.custom_ops)))
     if isinstance(given.get("input_ranges"), tuple):
         given["input_ranges"] = {EVERY_INPUT: given["input_ranges"]}
     if given.get("cache") is not None:
@@ -220,6 +222,7 @@ def options_record(options: Options) -> dict[str, Any]:
         "latency": options.latency,
         "provider": options.config.provider,
         "threads": options.config.threads,
+        "custom_ops": list(options.config.custom_ops),
         "batch": options.batch,
         "latency_batch": options.latency_batch,
         "seed": options.seed,

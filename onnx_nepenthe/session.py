@@ -6,7 +6,6 @@ import importlib
 import importlib.metadata
 import platform
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,14 @@ import numpy.typing as npt
 from onnx_nepenthe.errors import NepentheError, UnreadableError, UnsupportedError, UsageError
 from onnx_nepenthe.graph import serial
 from onnx_nepenthe.opview import Shape, Tensor
-from onnx_nepenthe.providers import device_of, full_name, short_name, with_fallback
+from onnx_nepenthe.providers import cpu_name, device_of, full_name, short_name, with_fallback
 from onnx_nepenthe.starting import start
 
 Array = npt.NDArray[Any]
 _FATAL_ONLY = 4
 _UNREADABLE = ("NoSuchFile", "InvalidProtobuf")
+_UNREGISTERED = ("is not a registered function/op", "No Op registered for", "No opset import for domain")
+_CUSTOM_OPS = "; if a library has the operator, give that with --custom-ops"
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ class SessionConfig:
         provider: "cpu", "cuda" … or onnxruntime's own name.
         threads: threads of one operator; 0 leaves the number to onnxruntime.
         optimise: whether onnxruntime may rewrite the graph; False is the reference that results are compared with.
+        custom_ops: libraries with kernels of custom operators; loading one runs its code.
     """
 
     provider: str = "cpu"
     threads: int = 0
     optimise: bool = True
+    custom_ops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +139,7 @@ def open_session(model: serial.Model | str | Path, config: SessionConfig = Sessi
 
     Raises:
         NepentheError: onnxruntime is not installed.
-        UsageError: the provider is unknown, not installed, or cannot start here.
+        UsageError: the provider is unknown, not installed, or cannot start here; a library that is none.
         UnreadableError: the path holds no ONNX model.
         UnsupportedError: onnxruntime cannot run this model; its cause is in the message.
     """
@@ -149,7 +152,8 @@ def open_session(model: serial.Model | str | Path, config: SessionConfig = Sessi
         raise
     except Exception as error:
         kind = UnreadableError if type(error).__name__ in _UNREADABLE else UnsupportedError
-        raise kind(f"onnxruntime {runtime.__version__} cannot run {name}: {_one_line(error)}") from error
+        hint = _CUSTOM_OPS if any(words in str(error) for words in _UNREGISTERED) else ""
+        raise kind(f"onnxruntime {runtime.__version__} cannot run {name}: {_one_line(error)}{hint}") from error
     used = native.get_providers()[0]
     if used != provider:
         raise UsageError(
@@ -182,7 +186,7 @@ def environment(config: SessionConfig = SessionConfig()) -> dict[str, str | int]
         "numpy": np.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "provider": config.provider,
         "threads": config.threads,
     }
@@ -217,6 +221,11 @@ def _options(runtime: Any, config: SessionConfig) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     level = runtime.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if config.optimise else level.ORT_DISABLE_ALL
+    for library in config.custom_ops:
+        try:
+            options.register_custom_ops_library(library)
+        except Exception as error:
+            raise UsageError(f"--custom-ops {library} is no library of custom operators: {_one_line(error)}") from error
     return options
 
 
@@ -238,11 +247,3 @@ def _one_line(error: BaseException) -> str:
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", r"\1: ", text)
     text = re.sub(r"Load model from \S+ failed: ?(Fatal error: )?", "", text)
     return re.sub(r"/\S+\.(cc|h):\d+ ", "", text)
-
-
-def _cpu_name() -> str:
-    if sys.platform == "linux":
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine()

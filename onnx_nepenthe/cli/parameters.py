@@ -55,6 +55,12 @@ common = together(
     click.option(
         "--threads", type=click.IntRange(min=0), default=0, help="Threads of one operator; 0: onnxruntime's choice."
     ),
+    click.option(
+        "--custom-ops",
+        multiple=True,
+        metavar="LIB",
+        help="Library with kernels of custom operators, for onnxruntime to load: it runs its code. Repeatable.",
+    ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random."),
     click.option("-q", "--quiet", is_flag=True, help="Print the last line only."),
     click.option("-v", "--verbose", count=True, help="Print everything and the log; -vv for more of the log."),
@@ -125,7 +131,7 @@ def options_from(given: Mapping[str, Any], progress: Progress) -> Options:
             seed=given["seed"], **{name: given[name] for name in _SOURCE if given.get(name) is not None}
         ),
         input_ranges=dict(given.get("input_ranges", ())),
-        config=SessionConfig(given["provider"], given["threads"]),
+        config=SessionConfig(given["provider"], given["threads"], custom_ops=given.get("custom_ops", ())),
         skip=frozenset(given.get("skip", ())),
         progress=progress,
         **plain,
