@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from onnx_nepenthe.proving.bounds import Bounds, FloatArray, interval, product, top
 from onnx_nepenthe.proving.rounding import Extremes, rounded_sum
 from onnx_nepenthe.proving.transfer import TRANSFERS, Call, on_one_axis
 
+Weights = npt.NDArray[Any]
+"""As stored; a large one in float64, or its signs apart, would be several times as large."""
+NUMBERS_AT_ONCE = 1 << 21
 FIRST_ALWAYS_SPATIAL_BATCHNORM = 9
 FIRST_BATCHNORM_WITHOUT_IS_TEST = 7
 
 
-def _weights(call: Call, index: int) -> FloatArray | None:
-    """The constant operand at `index`, when every element is finite."""
-    value = call.view.constant_float64(index)
-    return value if value is not None and np.isfinite(value).all() else None
+def _weights(call: Call, index: int) -> Weights | None:
+    """The constant operand at `index` as it is stored, when every element is finite."""
+    value = call.view.constant(index)
+    if value is None or value.dtype.kind in "OSU":
+        return None
+    rows = np.atleast_1d(value)
+    step = _rows_at_once(rows[:1].size)
+    parts = (_float64(rows[start : start + step]) for start in range(0, len(rows), step))
+    return value if all(np.isfinite(part).all() for part in parts) else None
+
+
+def _rows_at_once(size: int) -> int:
+    return max(1, NUMBERS_AT_ONCE // max(size, 1))
+
+
+def _float64(part: Weights) -> FloatArray:
+    return np.asarray(part, dtype=np.float64)
 
 
 def _weigh(weight: FloatArray, end: FloatArray) -> FloatArray:
@@ -37,7 +55,7 @@ def _weigh(weight: FloatArray, end: FloatArray) -> FloatArray:
 
 
 def _extremes(positive: FloatArray, negative: FloatArray, low: FloatArray, high: FloatArray) -> Extremes:
-    """Extremes of Σ w x, each (groups * out,).
+    """Extremes of Σ w x, each (groups, out).
 
     Args:
         positive, negative: sums of the weights of each sign, (groups, out, in).
@@ -46,16 +64,32 @@ def _extremes(positive: FloatArray, negative: FloatArray, low: FloatArray, high:
     low_plus, low_minus = np.maximum(low, 0), np.minimum(low, 0)
     high_plus, high_minus = np.maximum(high, 0), np.minimum(high, 0)
     return Extremes(
-        (_weigh(positive, low_plus) + _weigh(negative, high_minus)).reshape(-1),
-        (_weigh(positive, low_minus) + _weigh(negative, high_plus)).reshape(-1),
-        (_weigh(positive, high_plus) + _weigh(negative, low_minus)).reshape(-1),
-        (_weigh(positive, high_minus) + _weigh(negative, low_plus)).reshape(-1),
+        _weigh(positive, low_plus) + _weigh(negative, high_minus),
+        _weigh(positive, low_minus) + _weigh(negative, high_plus),
+        _weigh(positive, high_plus) + _weigh(negative, low_minus),
+        _weigh(positive, high_minus) + _weigh(negative, low_plus),
     )
 
 
-def _signed_sums(weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Sums over the last axis of the positive and of the negative weights."""
-    return np.asarray(np.maximum(weight, 0).sum(axis=-1)), np.asarray(np.minimum(weight, 0).sum(axis=-1))
+def _extremes_of(weight: Weights, low: FloatArray, high: FloatArray, factor: float = 1.0) -> Extremes:
+    """Extremes of Σ factor w x, each (groups * out,); float64 only a few rows at a time.
+
+    Args:
+        weight: (groups, out, in, taps); all taps see the same x.
+        low, high: ends of x, (groups, in).
+        factor: of every weight.
+    """
+    step = _rows_at_once(weight[:, :1].size)
+    found = []
+    for start in range(0, max(weight.shape[1], 1), step):
+        part = factor * _float64(weight[:, start : start + step])
+        positive, negative = np.maximum(part, 0).sum(axis=-1), np.minimum(part, 0).sum(axis=-1)
+        found.append(_extremes(positive, negative, low, high))
+    return Extremes(*(np.concatenate(ends, axis=1).reshape(-1) for ends in zip(*map(_ends, found), strict=True)))
+
+
+def _ends(extremes: Extremes) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    return extremes.low_plus, extremes.low_minus, extremes.high_plus, extremes.high_minus
 
 
 def _per_channel(x: Bounds, axis: int | None, channels: int) -> Bounds:
@@ -78,8 +112,8 @@ def conv(call: Call) -> Bounds:
     x = _per_channel(call.bounds(), 1, groups * weight.shape[1])
     if _is_padded(call):
         x = x.including(0.0, 0.0)
-    positive, negative = _signed_sums(weight.reshape(groups, -1, weight.shape[1], taps))
-    ends = _extremes(positive, negative, x.low.reshape(groups, -1), x.high.reshape(groups, -1))
+    by_group = weight.reshape(groups, -1, weight.shape[1], taps)
+    ends = _extremes_of(by_group, x.low.reshape(groups, -1), x.high.reshape(groups, -1))
     return _with_bias(call, ends, weight.shape[1] * taps, x)
 
 
@@ -92,7 +126,7 @@ def conv_transpose(call: Call) -> Bounds:
     groups, taps = int(call.view.attributes.get("group", 1)), int(np.prod(weight.shape[2:]))
     x = _per_channel(call.bounds(), 1, weight.shape[0])
     by_group = weight.reshape(groups, -1, weight.shape[1], taps).swapaxes(1, 2)
-    ends = _extremes(*_signed_sums(by_group), x.low.reshape(groups, -1), x.high.reshape(groups, -1))
+    ends = _extremes_of(by_group, x.low.reshape(groups, -1), x.high.reshape(groups, -1))
     none = np.zeros_like(ends.low_plus)
     ends = replace(ends, low_plus=none, high_minus=none)
     return _with_bias(call, ends, weight.shape[0] // groups * taps, x)
@@ -121,9 +155,9 @@ def gemm(call: Call) -> Bounds:
         depth = _known_size(call.shape(0), 0 if call.view.attributes.get("transA", 0) else 1)
         ends, terms = _of_both_unknown(a, _scaled(call.bounds(1), alpha), depth)
     else:
-        weight = alpha * (weight if call.view.attributes.get("transB", 0) else weight.T)
+        weight = weight if call.view.attributes.get("transB", 0) else weight.T
         a = _per_channel(a, 0 if call.view.attributes.get("transA", 0) else 1, weight.shape[1])
-        ends, terms = _of_constant(weight, a), weight.shape[1]
+        ends, terms = _of_constant(weight, a, alpha), weight.shape[1]
     nan = a.may_be_nan or not a.is_finite or (weight is None and _is_risky(call.bounds(1)))
     if call.view.has_input(2):
         c = _scaled(_third_operand(call, columns), call.number("beta", 1.0))
@@ -153,10 +187,9 @@ def _known_size(shape: tuple[int | str | None, ...] | None, axis: int) -> float:
     return float(size) if isinstance(size, int) else np.inf
 
 
-def _of_constant(weight: FloatArray, x: Bounds) -> Extremes:
-    """Of a (out, in) matrix times x (in,)."""
-    positive, negative = np.maximum(weight, 0)[None], np.minimum(weight, 0)[None]
-    return _extremes(positive, negative, x.low[None], x.high[None])
+def _of_constant(weight: Weights, x: Bounds, factor: float = 1.0) -> Extremes:
+    """Of `factor` times a (out, in) matrix times x (in,)."""
+    return _extremes_of(weight[None, ..., None], x.low[None], x.high[None], factor)
 
 
 def _of_both_unknown(a: Bounds, b: Bounds, depth: float) -> tuple[Extremes, float]:
@@ -185,7 +218,7 @@ def matmul(call: Call) -> Bounds:
 def batch_normalization(call: Call) -> Bounds:
     """In inference: (x - mean) * scale / sqrt(var + epsilon) + bias, in whatever order."""
     constants = [_weights(call, i) for i in range(1, 5)]
-    present = [c for c in constants if c is not None]
+    present = [_float64(c) for c in constants if c is not None]
     if len(present) < len(constants) or not _is_inference(call) or len({c.shape for c in present}) > 1:
         return top()
     scale, bias, mean, variance = present
