@@ -1,0 +1,138 @@
+"""The PyTorch half in one call: prune a network by a method, then export it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.prune.batches import Splits
+from onnx_nepenthe.prune.choosing import config_of, method_of
+from onnx_nepenthe.prune.data import example_of, fingerprint, hold_out, open_data
+from onnx_nepenthe.prune.export import Agreement, Run, export
+from onnx_nepenthe.prune.loop import Tell, run
+from onnx_nepenthe.prune.recipe import Recipe
+from onnx_nepenthe.prune.rounds import Result, Theta
+from onnx_nepenthe.prune.settings import Settings
+from onnx_nepenthe.prune.subject import Subject
+from onnx_nepenthe.prune.trainer import Trainer
+from onnx_nepenthe.prune.training import Training
+
+HELD_OUT = 0.1
+"""Share of the training data that validates when there are no validation data."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What pruning came to.
+
+    Attributes:
+        subject: the network in the state of the chosen round; `subject.module` is the module.
+        result: the rounds.
+        data: what it was trained, stopped and tested on.
+        example: (2, …), an input.
+    """
+
+    subject: Subject
+    result: Result
+    data: Splits
+    example: torch.Tensor
+
+    @property
+    def module(self) -> nn.Module:
+        """The pruned network, in evaluation mode."""
+        return self.subject.module.eval()
+
+    def export(self, path: str | Path, run: Run, *, opset: int | None = None) -> Agreement:
+        """Writes the network as ONNX with a note of how it was made; see `export.export`.
+
+        Raises:
+            NepentheError: it cannot be exported, disagrees with torch, or cannot be written.
+        """
+        return export(self.module, self.example, Path(path), run=run, metadata=self.metadata(), opset=opset)
+
+    def metadata(self) -> dict[str, object]:
+        """Method, rounds, regimes and the fingerprint of the training data, as plain data."""
+        result = self.result
+        return {
+            "method": result.method,
+            "theta": result.theta,
+            "rounds": [
+                {"round": one.number, "accuracy": one.accuracy, "kept": one.is_accepted} for one in result.rounds
+            ],
+            "chosen_round": result.chosen,
+            "epochs": result.epochs,
+            "linear": list(result.final.linear),
+            "entropy_bits": dict(result.final.entropy),
+            "training_data": fingerprint(self.data.train),
+        }
+
+
+def prune(
+    model: nn.Module,
+    data: Any,
+    *,
+    validation: Any = None,
+    test: Any = None,
+    method: str = "fast",
+    config: Any = None,
+    options: Mapping[str, str] | None = None,
+    guard: bool = True,
+    theta: Theta | str = "dense-1",
+    recipe: Recipe | None = None,
+    training: Training | None = None,
+    settings: Settings | None = None,
+    leaves: Sequence[str] = (),
+    tell: Tell | None = None,
+) -> Pruned:
+    """Prunes a copy of `model` until validation accuracy would fall below theta.
+
+    Args:
+        model: any module that torch.fx can trace, from one tensor to one tensor; stays as it is.
+        data: training data: a Dataset, a DataLoader, or what `data.open_data` takes.
+        validation: decides when to stop; a tenth of the training data, held out by chance, when not given.
+        test: looked at once, at the end.
+        method: a name of `METHODS`.
+        config: of the method; its defaults, changed by `options` (name → value as text), when not given.
+        guard: False reproduces the papers where they have no guards.
+        theta: "0.91", "91%" or "dense-1.5" (percentage points below the dense network).
+        recipe: of one full training; the papers' for ResNet-18 on CIFAR-10 when not given.
+        training: `OwnTraining` around callables of yours; the built-in trainer with `recipe` when not given.
+        settings: rounds, checkpoint, pressure, distillation …; its theta gives way to `theta`.
+        leaves: qualified names of submodules that tracing does not look into.
+        tell: called after every epoch and round.
+
+    Raises:
+        NepentheError: one line that says what, where, and how to mend it.
+    """
+    recipe = recipe or Recipe()
+    splits = open_splits(data, validation, test, recipe.seed, needs_validation=training is None)
+    found = method_of(method)
+    own = config_of(found, options or {}, guard=guard) if config is None else config
+    limit = theta if isinstance(theta, Theta) else Theta.parse(theta)
+    example = example_of(splits.train)
+    subject = Subject.of(model, example, leaves)
+    chosen = replace(settings, theta=limit) if settings is not None else Settings(limit)
+    result = run(subject, found, own, splits, training or Trainer(recipe), chosen, tell)
+    return Pruned(subject, result, splits, example)
+
+
+def open_splits(data: Any, validation: Any, test: Any, seed: int, *, needs_validation: bool = True) -> Splits:
+    """The three parts; a tenth of the training data validates when nothing else does.
+
+    Raises:
+        NepentheError: data that cannot be read.
+    """
+    train = open_data(data)
+    later = [None if spec is None else open_data(spec) for spec in (validation, test)]
+    if later[0] is None and needs_validation:
+        if isinstance(train, DataLoader):
+            raise UsageError("a tenth of a DataLoader cannot be held out; give validation data too")
+        train, later[0] = hold_out(train, HELD_OUT, seed)
+    return Splits(train, *later)
