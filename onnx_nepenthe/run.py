@@ -137,9 +137,9 @@ def collapse(
     outcome = _outcome(own, name, options, plan)
     options.progress("writing", 0, None)
     if outcome.is_collapsed:
-        save(outcome.model, output, source=model)
+        save(outcome.model, output, source=model, original=own)
     else:
-        copy(model, output)
+        copy(model, output, original=own)
     return Path(output), _with_words(outcome, name, Path(output), options)
 
 

@@ -233,5 +233,5 @@ def origin_of(model: ir.Model) -> Path | None:
         return None
     for path, stamp in origin.stamps:
         if stamp_of(path) != stamp:
-            raise UnreadableError(f"{path} was changed or removed while this ran; run it again")
+            raise UnreadableError(f"{path} was changed or removed while this ran; nothing was written, run it again")
     return origin.path

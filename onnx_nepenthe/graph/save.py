@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,12 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 
+from onnx_nepenthe.drafts import draft, locked
 from onnx_nepenthe.errors import NepentheError, UnsupportedError, UsageError, VerificationError
 from onnx_nepenthe.graph.external import concatenate, external_files, has_external_weights, move_out
 from onnx_nepenthe.graph.interface import compare, interface_of
 from onnx_nepenthe.graph.load import PathLike, load, model_from_proto, named, read_proto
+from onnx_nepenthe.graph.mapping import origin_of
 from onnx_nepenthe.graph.serial import weight_bytes
 
 LOG = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def save(
     path: PathLike,
     *,
     source: PathLike | None = None,
+    original: ir.Model | None = None,
     external_above_bytes: int = EXTERNAL_ABOVE_BYTES,
 ) -> None:
     """Write `model`, atomically; `model` is not changed.
@@ -42,29 +44,39 @@ def save(
         model: what to write.
         path: where; its folder must exist. A file that is there is replaced.
         source: the file the model came from, which must be another one.
+        original: what was loaded from it; its files must still be what they were.
 
     Raises:
         UsageError: `path` is the input, one of its data files, a folder, or in no folder.
         UnsupportedError: too large even with external weights.
+        UnreadableError: the files of `original` were changed meanwhile.
         VerificationError: what was written does not read back as `model`.
         NepentheError: the disk is full, the folder is read-only …
     """
     target = Path(path)
     with named(path):
         _refuse_target(target, [source] if source is not None else [], external_files(model))
-        with _staged(target) as folder:
+        with _staged(target, original) as folder:
             own = model.clone()
             if weight_bytes(own) > external_above_bytes or has_external_weights(own):
                 move_out(own, folder / _data_name(target))
-            _write_proto(ir.to_proto(own), folder / target.name)
+            proto = ir.to_proto(own)
+            for function in proto.functions:
+                function.domain = function.domain  # the checker wants the field, even when it is empty
+            _write_proto(proto, folder / target.name)
             _check_written(folder / target.name, model, source)
 
 
-def copy(path_in: PathLike, path_out: PathLike) -> None:
+def copy(path_in: PathLike, path_out: PathLike, *, original: ir.Model | None = None) -> None:
     """Copy a model file with its data files, atomically; several data files become the one `<path_out>.data`.
 
+    Args:
+        path_in: the file.
+        path_out: where; as `save`.
+        original: what was loaded from it before; its files must still be what they were.
+
     Raises:
-        UnreadableError, UnsupportedError: `path_in` cannot be loaded.
+        UnreadableError, UnsupportedError: `path_in` cannot be loaded, or was changed.
         UsageError, NepentheError: as `save`.
     """
     source, target = Path(path_in), Path(path_out)
@@ -73,7 +85,7 @@ def copy(path_in: PathLike, path_out: PathLike) -> None:
         model = model_from_proto(proto, source.absolute().parent)
     with named(path_out):
         _refuse_target(target, [source], external_files(model))
-        with _staged(target) as folder:
+        with _staged(target, original) as folder:
             if concatenate(proto, source.parent, folder / _data_name(target)):
                 _write_proto(proto, folder / target.name)
             else:
@@ -116,12 +128,13 @@ def _is_same(a: Path, b: Path) -> bool:
 
 
 @contextmanager
-def _staged(target: Path) -> Iterator[Path]:
+def _staged(target: Path, original: ir.Model | None) -> Iterator[Path]:
     """A folder beside `target` whose files take their final names on leaving, or vanish on any failure."""
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as name:
-            folder = Path(name)
+        with draft(f".{target.name}.", target.parent) as folder:
             yield folder
+            if original is not None:
+                origin_of(original)
             _publish(folder, target)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -129,23 +142,27 @@ def _staged(target: Path) -> Iterator[Path]:
 
 
 def _publish(folder: Path, target: Path) -> None:
-    """Rename the data first, then the model; put old data back when the second fails."""
-    data, old = folder / _data_name(target), folder / "old"
-    final = target.with_name(data.name)
-    if not data.exists():
-        os.replace(folder / target.name, target)
-        return
-    try:
-        if final.exists():
-            os.replace(final, old)
-        os.replace(data, final)
-        os.replace(folder / target.name, target)
-    except BaseException:
-        if not data.exists():
-            final.unlink(missing_ok=True)
-        if old.exists():
-            os.rename(old, final)
-        raise
+    """Rename the data first, then the model; put everything back when something fails.
+
+    An old model must never be beside new data, not even when the process is killed in between: it goes first. Whoever
+    else writes the same two files waits, so that a pair is always of one run.
+    """
+    data, final = folder / _data_name(target), target.with_name(_data_name(target))
+    moves = [(folder / target.name, target)]
+    if data.exists():
+        old = (target, folder / f"{target.name}.replaced"), (final, folder / f"{final.name}.replaced")
+        moves = [*old, (data, final), *moves]
+    done: list[tuple[Path, Path]] = []
+    with locked(target.parent):
+        try:
+            for source, place in moves:
+                if source.exists():
+                    os.replace(source, place)
+                    done.append((source, place))
+        except BaseException:
+            for source, place in reversed(done):
+                os.rename(place, source)
+            raise
     _sync(target.parent)
 
 
