@@ -13,7 +13,7 @@ from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.linearise import Decision
 from onnx_nepenthe.ops import READERS
-from onnx_nepenthe.ops.base import FLOATS, NOT_CONSTANT, UNKNOWN_TYPE, Chain, Reading, Select
+from onnx_nepenthe.ops.base import FLOATS, NOT_CONSTANT, NOT_FINITE, UNKNOWN_TYPE, Chain, Reading, Select
 from onnx_nepenthe.opview import OpView, Tensor
 from onnx_nepenthe.regions import Affine, Atlas, NodeRefusal
 
@@ -22,7 +22,6 @@ OLDEST_OPSET = 7
 LARGEST_REMEMBERED_BYTES = 1 << 20
 """Weights of one operator; those of larger ones are read whenever they are needed."""
 NO_RANK = Refused("the rank of its input is not known", "state the shapes of the model's inputs")
-NOT_FINITE = Refused("its weights are not finite")
 TOO_OLD = Refused("its opset is older than 7", "convert the model with onnx.version_converter")
 
 

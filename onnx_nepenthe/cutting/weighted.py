@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
+from onnx_nepenthe.affine.forms import has_finite_numbers
 from onnx_nepenthe.affine.maps import Conv, Dense
 from onnx_nepenthe.cutting.lanes import NEEDS_NO_DATA, VARIES, BoolArray, FloatArray, IntArray, Lanes, least_seen
 from onnx_nepenthe.cutting.trace import TRANSFERS, End, Trace
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.ops import READERS
-from onnx_nepenthe.ops.base import FLOATS, NOT_CONSTANT, Chain
+from onnx_nepenthe.ops.base import FLOATS, NOT_CONSTANT, NOT_FINITE, Chain
 from onnx_nepenthe.opview import OpView
 
 OTHER_AXIS = Refused("it does not read along the channels")
@@ -27,8 +28,10 @@ def weighted(op: OpView, state: Trace) -> Lanes | Refused | None:
         return reading
     if not isinstance(reading, Chain) or len(reading.steps) != 1 or state.view.tensors[op.key].dtype not in FLOATS:
         return NOT_CONSTANT
-    lanes = state.of(op.inputs[reading.operand])
-    match reading.steps[0]:
+    lanes, step = state.of(op.inputs[reading.operand]), reading.steps[0]
+    if isinstance(step, Dense | Conv) and not has_finite_numbers(step):
+        return NOT_FINITE
+    match step:
         case Dense(axis=axis, weight=weight) as m:
             if lanes is not None and (lanes.axis != axis or len(lanes) != weight.shape[1]):
                 return OTHER_AXIS
@@ -58,6 +61,8 @@ def transposed(op: OpView, state: Trace) -> Lanes | Refused | None:
     ones = (1,) * (weight.ndim - 2)
     offset = np.zeros(weight.shape[1]) if bias is None else bias.reshape(-1)
     m = Conv(weight.swapaxes(0, 1), offset, ones, ones, (0,) * len(ones), (0,) * len(ones))
+    if not has_finite_numbers(m):
+        return NOT_FINITE
     return _mixed(op, state, lanes, m, absorbs=False, edged=True)
 
 

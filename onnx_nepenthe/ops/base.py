@@ -80,6 +80,7 @@ FLOATS = frozenset({"float", "float16", "double", "bfloat16"})
 OLDEST_VERSION = 7
 TOO_OLD = Refused("before opset 7 it follows other rules", "convert the model to a later opset")
 UNKNOWN_TYPE = Refused("its element type is not known: shape inference stopped at an operator before it")
+NOT_FINITE = Refused("its weights are not finite")
 NOT_CONSTANT = Refused(
     "its weights are not constant",
     "if they are initializers that are also graph inputs, --freeze-initializers fixes them",

@@ -302,7 +302,15 @@ def axis_mixed(g: Builder) -> str:
     return conv(g, g.node("Reshape", dead_relu(g), g.constant(np.array([0, 4, -1, 5]))), 4)
 
 
+def infinite(g: Builder) -> str:
+    """What is never seen, times infinity, is no number."""
+    weight = g.random(3, 8, 3, 3)
+    weight[0, GONE[0], 0, 0] = np.inf
+    return g.node("Conv", dead_relu(g), g.constant(weight))
+
+
 REFUSED: dict[str, Case] = {
+    "infinite weights": Case(infinite, 0, ("its weights are not finite",)),
     "residual": Case(lambda g: residual(g, ()), 0, ("combines it with values that vary",)),
     "depthwise behind a padded constant": Case(lambda g: mobile(g, 2.0), 0, ("reads it where it varies",)),
     "Softmax": Case(softmaxed, 0, ("Softmax_8: it mixes or counts channels",)),

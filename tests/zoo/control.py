@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from tests.zoo.specimen import Specimen, fed, normal, parsed
+from tests.zoo.specimen import RUNTIME, Specimen, fed, normal, parsed
 
 _IF = """
 <ir_version: 9, opset_import: ["" : 17]>
@@ -104,9 +104,11 @@ def specimens() -> Iterator[Specimen]:
     yield Specimen("If with weights that a caller may feed", fed(outside(_IF)), stays, flags[0])
     yield Specimen("If before IR 4", _old(fed(outside(_IF))), stays | {"Relu": 1}, flags[0])
     turns = {"x": normal(2, 3, 6, 5), "turns": np.array(3)}
-    loop = {"Loop": 1, "Conv": 1, "Tanh": 1, "Identity": 1, "Cast": 0}
+    loop = {"Loop": 1, "Conv": 1, "Tanh": 1, "Identity": 1}
     yield Specimen("Loop", inside(_LOOP), loop, turns)
-    yield Specimen("Loop with captured weights, no turn", outside(_LOOP), loop, turns | {"turns": np.array(0)})
+    yield Specimen(
+        "Loop with captured weights, no turn", outside(_LOOP), loop, turns | {"turns": np.array(0)}, engines=(RUNTIME,)
+    )
     yield Specimen(
         "Loop that reads a value inside a region",
         outside(_READS),
@@ -115,7 +117,7 @@ def specimens() -> Iterator[Specimen]:
     )
     scan = {"Scan": 1, "Gemm": 1, "Add": 1}
     yield Specimen("Scan", inside(_SCAN), scan, {"x": normal(3, 2, 4), "s": normal(2, 4)})
-    yield Specimen("If in a Loop", outside(_NESTED), {"Loop": 1, "If": 1, "Conv": 2}, turns)
+    yield Specimen("If in a Loop", outside(_NESTED), {"Loop": 1, "If": 1, "Conv": 2, "Identity": 1, "Less": 1}, turns)
 
 
 def outside(text: str) -> onnx.ModelProto:

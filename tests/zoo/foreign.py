@@ -36,7 +36,13 @@ def specimens() -> Iterator[Specimen]:
     """One of each."""
     yield Specimen("local functions", functions(), {"Twice": 1, "Gate": 1})
     inlined = {"MatMul": 2, "Sigmoid": 1}
-    yield Specimen("local functions, inlined", functions(), inlined, options={"inline_functions": True})
+    yield Specimen(
+        "local functions, inlined",
+        functions(),
+        inlined,
+        options={"inline_functions": True},
+        changes=["function own::", "opsets"],
+    )
     yield Specimen("a local function called Relu", parsed(CALLED_RELU), {"Sigmoid": 1})
     qdq = {"QuantizeLinear": 1, "DequantizeLinear": 2, "Conv": 2}
     yield Specimen("quantised convolution", _quantised(), qdq)
@@ -55,7 +61,7 @@ def functions() -> onnx.ModelProto:
 
 def _quantised() -> onnx.ModelProto:
     """Weights dequantised in the model, and a pair on the way."""
-    g = builder()
+    g = builder(opset=19)
     scale, zero = g.constant(0.05), g.constant(np.array(3, np.uint8))
     weight = g.node(
         "DequantizeLinear", g.constant(np.arange(-54, 54).astype(np.int8).reshape(4, 3, 3, 3)), g.constant(0.02)

@@ -19,20 +19,20 @@ def specimens() -> Iterator[Specimen]:
     yield Specimen("a dynamic batch", paired(builder(), ["N", 3, 6, 5]), one)
     yield Specimen("dynamic height and width", paired(builder(), ["N", 3, "H", "W"]), one, {"x": normal(2, 3, 7, 6)})
     yield Specimen("sizes without names", _nameless(paired(builder(), ["N", 3, "H", "W"])), one, _image())
-    yield Specimen("an unknown rank", _rankless(paired(builder())), {"Conv": 2}, _image())
+    yield Specimen(
+        "an unknown rank", _rankless(paired(builder())), {"Conv": 2}, _image(), "the rank of its input is not known"
+    )
     yield Specimen("an output without a shape", _shapeless(paired(builder())), one)
     yield Specimen("notes on every value", onnx.shape_inference.infer_shapes(paired(builder())), one)
     yield Specimen("automatic padding", _automatic(), {"Conv": 1})
     yield Specimen("a batch of none", paired(builder()), one, {"x": normal(0, 3, 6, 5)})
-    yield Specimen("a layer without channels", _without_channels(), {"MatMul": 1, "Add": 1}, {"x": normal(2, 4)})
-    for dtype in ("float16", "double"):
-        yield Specimen(dtype, paired(builder(dtype=dtype)), one, {"x": normal(2, 3, 6, 5, dtype=_numpy(dtype))})
+    yield Specimen("a layer without channels", _without_channels(), {"Gemm": 1}, {"x": normal(2, 4)})
+    half, double = (paired(builder(dtype=dtype)) for dtype in ("float16", "double"))
+    yield Specimen("float16", half, one, {"x": normal(2, 3, 6, 5, dtype="float16")})
+    yield Specimen("double", double, one, {"x": normal(2, 3, 6, 5, dtype="float64")}, engines=(REFERENCE,))
     brain = {"x": normal(2, 4).astype(ml_dtypes.bfloat16)}
-    yield Specimen("bfloat16", _bfloat16(), {"MatMul": 1}, brain, engines=(REFERENCE,))
-
-
-def _numpy(dtype: str) -> str:
-    return {"double": "float64"}.get(dtype, dtype)
+    said = {"says": "cannot run g", "options": {"latency": "measured"}}
+    yield Specimen("bfloat16, not timed", _bfloat16(), {"MatMul": 1}, brain, engines=(REFERENCE,), **said)
 
 
 def _image() -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ class Specimen:
         says: words that must be among the refusals of the report.
         options: of the run.
         engines: that can run it.
+        changes: how lines begin that say what a caller sees change.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Specimen:
     says: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     engines: Sequence[str] = BOTH
+    changes: Sequence[str] = ()
 
 
 def builder(opset: int = 17, ir_version: int = 9, dtype: str = "float") -> Builder:

@@ -15,9 +15,11 @@ def specimens() -> Iterator[Specimen]:
     """One of each."""
     one, two = {"Conv": 1}, {"Conv": 2}
     yield Specimen("weights as inputs, IR 3", paired(builder(opset=8, ir_version=3)), one)
-    fed = "weights are graph inputs"
+    fed = "its weights are not constant"
     yield Specimen("weights as inputs, IR 9", _fed(), two, says=fed)
-    yield Specimen("weights as inputs, frozen", _fed(), one, options={"freeze_initializers": True})
+    yield Specimen(
+        "weights as inputs, frozen", _fed(), one, options={"freeze_initializers": True}, changes=["inputs changed"]
+    )
     yield Specimen("weights in Constant nodes", _at_home("node"), one)
     yield Specimen("weights through Identity", _moved("Identity"), one)
     yield Specimen("weights through ConstantOfShape", _filled(), one)
