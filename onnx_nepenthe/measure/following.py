@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.activations.base import Activation
-from onnx_nepenthe.activations.observed import UNDECIDED, exact_pieces, is_flat
+from onnx_nepenthe.activations.observed import UNDECIDED, exact_pieces, explaining
 from onnx_nepenthe.measure.counting import Run
 from onnx_nepenthe.regimes import RegimeCounts
 
@@ -32,10 +32,22 @@ def need_of(activation: Activation, counts: RegimeCounts, proved: BoolArray) -> 
     pieces, seen = exact_pieces(activation, counts), counts.observations > 0
     if not (~proved & seen & (pieces == UNDECIDED)).any():
         return "ends"
-    flat = is_flat(activation, pieces) & ~proved
+    flat = _may_be_flat(activation, counts) & ~proved
     if not flat.any():
         return "nothing"
-    return "peaks" if (pieces[flat] == 0).all() and has_floor(activation) else "ends"
+    return "ends" if flat[1:].any() or not has_floor(activation) else "peaks"
+
+
+def _may_be_flat(activation: Activation, counts: RegimeCounts) -> BoolArray:
+    """bool (regimes, channels): whether the piece is a constant and explains what was seen so far.
+
+    A channel that lies on a knot is explained by both pieces beside it.
+    """
+    found = np.zeros(counts.counts.shape, bool)
+    for piece, explained in enumerate(explaining(activation, counts)):
+        if activation.is_exact(piece):
+            found[piece] = explained & (activation.line(piece, len(explained))[0] == 0)
+    return found
 
 
 def has_floor(activation: Activation) -> bool:

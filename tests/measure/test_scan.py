@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
@@ -216,6 +216,7 @@ def images(batch: Any = "N") -> ir.Model:
 
 
 @settings(max_examples=40, deadline=None)
+@example(pools=[[-7.0], [9.0, 6.0], [-7.0, 0.5]], samples=4, batch=1, fixed=False, seed=0)
 @given(pools=CHANNELS, samples=st.integers(1, 9), batch=st.integers(1, 3), fixed=st.booleans(), seed=st.integers(0, 99))
 def test_a_scan_of_images_decides_as_a_full_count(pools: Any, samples: int, batch: int, fixed: bool, seed: int) -> None:
     """After a change of regime the largest results are enough, and the operator keeps its fusion."""
