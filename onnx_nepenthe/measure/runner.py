@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -69,18 +69,12 @@ class Runner:
         Raises:
             UsageError: labels are wanted and missing.
         """
-        if padded or batch.whole or not self._job.may_cut:
+        if self._job.may_cut and self._job.collect.scan and not any(self.seen.values()) and not batch.whole:
+            for part in _head_and_tail(batch):
+                if not self.is_settled:
+                    self._add(part, part.feeds, padded=False)
+        else:
             self._add(batch, feeds, padded)
-            return
-        for part in _cut(batch, self._sizes(batch.size)):
-            if not self.is_settled:
-                self._add(part, part.feeds, padded=False)
-
-    def _sizes(self, size: int) -> list[int]:
-        """Of the parts that a batch of `size` samples is run in."""
-        first = 1 if self._job.collect.scan and size >= SMALLEST_TO_CUT and not any(self.seen.values()) else 0
-        step, rest = self._job.samples_at_once or size, size - first
-        return [*([first] if first else []), *([step] * (rest // step)), *([rest % step] if rest % step else [])]
 
     def _add(self, batch: Batch, feeds: Feeds, padded: bool) -> None:
         for run in self._runs(batch, feeds, padded):
@@ -169,17 +163,13 @@ class Runner:
         return open_session(probe.model, job.config), probe.taps
 
 
-def _cut(batch: Batch, sizes: Sequence[int]) -> Iterator[Batch]:
-    """The samples of `batch` in parts of these sizes."""
-    if len(sizes) == 1:
-        yield batch
-        return
-    at = 0
-    for size in sizes:
-        cut = slice(at, at + size)
-        feeds = {name: array[cut] if array.ndim else array for name, array in batch.feeds.items()}
-        yield Batch(feeds, None if batch.labels is None else batch.labels[cut], size)
-        at += size
+def _head_and_tail(batch: Batch) -> list[Batch]:
+    """The first sample, and the others."""
+    if batch.size < SMALLEST_TO_CUT:
+        return [batch]
+    cuts = (slice(None, 1), slice(1, None))
+    parts = [{name: array[cut] if array.ndim else array for name, array in batch.feeds.items()} for cut in cuts]
+    return [Batch(part, None, size) for part, size in zip(parts, (1, batch.size - 1), strict=True)]
 
 
 def _labels(batch: Batch, run: Run) -> npt.NDArray[np.int64]:

@@ -10,9 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.graph.probe import What, build_probe
 from onnx_nepenthe.graph.view import view_from_model
-from onnx_nepenthe.measure import Collect, Measurement, job, measure, to_json
+from onnx_nepenthe.measure import Collect, Measurement, measure, to_json
 from onnx_nepenthe.measure.run import targets_of
-from onnx_nepenthe.measure.runner import Runner
 from onnx_nepenthe.rectifiers import find_rectifiers
 from onnx_nepenthe.session import SessionConfig
 from onnx_nepenthe.sources import Source, SourceOptions, open_source
@@ -116,27 +115,6 @@ def test_statistics_of_shards_add_up() -> None:
     assert to_json(parts[0] + parts[1]) == to_json(whole)
     assert whole.settings["collect"] == "counts+lines+classes"
     assert whole.seen == {"y": 9}
-
-
-def test_batches_are_run_in_parts_that_a_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    x, labels = rng.normal(size=(11, 2, 3, 4)).astype(np.float32), rng.integers(0, 3, 11)
-    both = Collect(lines=True, classes=True)
-    whole = run(make(("N", 2, 3, 4)), x, both, labels, batch=5)
-    sizes: list[int] = []
-    add = Runner._add
-
-    def noting(self: Runner, batch: Any, feeds: Any, padded: bool) -> None:
-        sizes.append(batch.size)
-        add(self, batch, feeds, padded)
-
-    monkeypatch.setattr(Runner, "_add", noting)
-    monkeypatch.setattr(job, "CACHED_BYTES", 4 * 2 * 3 * 4 * 2 + 1)
-    assert to_json(run(make(("N", 2, 3, 4)), x, both, labels, batch=5)) == to_json(whole)
-    assert sizes == [2, 2, 1, 2, 2, 1, 1]
-    sizes.clear()
-    run(make(("N", 2, "h", 4)), x, both, labels, batch=5)
-    assert sizes == [5, 5, 1]
 
 
 def test_sums_of_a_relu_need_its_operand_alone() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-from benchmarks import measure, nets
+from benchmarks import measure, nets, readme
 
 
 def small(seed: int) -> onnx.ModelProto:
@@ -22,16 +22,28 @@ def small(seed: int) -> onnx.ModelProto:
     return net.model(x)
 
 
-def test_it_reports_every_kind(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_it_reports_every_kind_and_puts_the_table_into_the_readme(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
+) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- bench:measure -->\nold\n<!-- /bench:measure -->\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(readme.replace, "__defaults__", (page,))
     monkeypatch.setattr(measure, "NETS", {"small": small})
-    assert measure.main(["--pairs", "2", "--batch", "2", "--scan-batches", "2", "--no-memory", "--threads", "1"]) == 0
+    words = ["--pairs", "2", "--batch", "2", "--scan-batches", "2", "--no-memory", "--threads", "1", "--update-readme"]
+    assert measure.main(words) == 0
     printed = capsys.readouterr().out
-    rows = re.findall(r"^\| (.+?) \| (\d+\.\d\d) \| .* \| ([\d,]+) \| (\d+\.\d\d)% \|$", printed, flags=re.MULTILINE)
-    assert [row[0] for row in rows] == list(measure.KINDS)
-    assert all(float(ratio) > 0 for _, ratio, _, _ in rows)
+    assert (
+        page.read_text(encoding="utf-8") == f"before\n<!-- bench:measure -->\n{printed}<!-- /bench:measure -->\nafter\n"
+    )
+    header, row = ([cell.strip() for cell in line.split("|")[1:-1]] for line in printed.splitlines()[2::2])
+    cells = dict(zip(header, row, strict=True))
+    assert cells["net"] == "small"
+    ratios = [re.fullmatch(r"(\d+\.\d\d) \((\d+\.\d\d)–(\d+\.\d\d)\)", cells[kind]) for kind in measure.KINDS]
+    assert all(found is not None and float(found[1]) > 0 for found in ratios)
+    assert re.fullmatch(r"\d+\.\d\d \(\d+\.\d\d\)", cells["whole scan"])
     # Counts and ends of 8 channels twice, and not the 2 x 8 x (56² + 14²) numbers that they come from.
-    assert all(0 < int(returned.replace(",", "")) < 4096 for _, _, returned, _ in rows)
-    assert "pre-scan of 2 batches" in printed
+    returned = cells["handed back, of activations"].partition(" B")[0]
+    assert 0 < int(returned.replace(",", "")) < 4096
 
 
 def test_memory_is_that_of_a_process(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

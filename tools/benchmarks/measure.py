@@ -8,16 +8,18 @@ sessions included, because it changes while it goes.
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from benchmarks import readme
 from benchmarks.nets import IMAGE, NETS
 
 from onnx_nepenthe.graph.load import model_from_proto
@@ -45,24 +47,86 @@ class FollowsAll(Runner):
 
 
 KINDS: dict[str, tuple[type[Runner], Collect]] = {
-    "counts, minimum, maximum": (Runner, Collect()),
-    "also by class": (Runner, Collect(classes=True)),
-    "also sums for lines": (Runner, Collect(lines=True)),
-    "pre-scan, nothing dropped": (FollowsAll, Collect(scan=True)),
+    "counts, ends": (Runner, Collect()),
+    "and sums for lines": (Runner, Collect(lines=True)),
+    "and by class": (Runner, Collect(lines=True, classes=True)),
+    "scan that drops nothing": (FollowsAll, Collect(scan=True)),
 }
+"""Ends are minimum and maximum."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Quartiles of the ratio to a plain run, its milliseconds, and what a counting run hands back.
+
+    Attributes:
+        share: of the bytes of all pre-activations.
+    """
+
+    ratios: tuple[float, float, float]
+    plain_ms: float
+    returned_bytes: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One net.
+
+    Attributes:
+        costs: by kind.
+        scan: of a whole scan over plain runs, the opening of all sessions included on both sides.
+        later: of a batch of its second half.
+        memory_mib: (number of samples, peak of the process) twice; () when not measured.
+    """
+
+    net: str
+    costs: dict[str, Cost]
+    scan: float
+    later: float
+    memory_mib: tuple[tuple[int, float], ...]
 
 
 def main(arguments: list[str]) -> int:
-    """Print one table for each net."""
+    """Print one row for each net."""
     options = _parsed(arguments)
     if options.memory_of is not None:
         print(_peak_bytes(options.memory_of, options.samples, options.batch, options.seed))
         return 0
     config = SessionConfig(threads=options.threads)
-    print(" ".join(f"{name} {value};" for name, value in environment(config).items()))
-    for name in options.net or NETS:
-        _report(name, options, config)
+    table = markdown([_measured(name, options, config) for name in options.net or NETS], options, config)
+    print(table)
+    if options.update_readme:
+        readme.replace("measure", table)
     return 0
+
+
+def markdown(rows: list[Row], options: argparse.Namespace, config: SessionConfig) -> str:
+    """The table with its caption."""
+    machine = environment(config)
+    threads = f"{config.threads} threads" if config.threads else "its own choice of threads"
+    lines = [
+        "Time of counting over plain inference on the same batches: median (quartiles) of "
+        f"{options.pairs} pairs in one process, spinning off; batch {options.batch} of "
+        f"{'x'.join(map(str, IMAGE))}, random weights; onnxruntime "
+        f"{machine['onnxruntime']}, {machine['provider']}, {threads}, {os.cpu_count()} cores of {machine['cpu']}. "
+        "Ends are minimum and maximum; a scan that drops nothing is the most that the first phase may cost. The whole "
+        f"scan is of {options.scan_batches} batches, with the time to open its sessions (and the plain one); "
+        "in brackets a batch of its second half.",
+        "",
+        "| net | plain, ms | " + " | ".join(KINDS) + " | whole scan | handed back, of activations | peak memory, MiB |",
+        "|---" * (len(KINDS) + 5) + "|",
+    ]
+    return "\n".join([*lines, *map(_line, rows)])
+
+
+def _line(row: Row) -> str:
+    costs = row.costs.values()
+    ratios = [f"{middle:.2f} ({low:.2f}–{high:.2f})" for low, middle, high in (cost.ratios for cost in costs)]
+    plain_ms, first = np.median([cost.plain_ms for cost in costs]), next(iter(costs))
+    memory = ", ".join(f"{mib:.0f} on {samples}" for samples, mib in row.memory_mib) or "–"
+    cells = [row.net, f"{plain_ms:.0f}", *ratios, f"{row.scan:.2f} ({row.later:.2f})"]
+    return " | ".join(["| " + cells[0], *cells[1:], f"{first.returned_bytes:,} B, {first.share:.2%}", memory]) + " |"
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
@@ -74,30 +138,25 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="of one operator; 0 for onnxruntime's choice")
     parser.add_argument("--seed", type=int, default=0, help="of weights and data (0)")
     parser.add_argument("--no-memory", action="store_true", help="leave out the runs that measure memory")
+    parser.add_argument("--update-readme", action="store_true", help="put the table into README.md")
     parser.add_argument("--memory-of", choices=sorted(NETS), help=argparse.SUPPRESS)
     parser.add_argument("--samples", type=int, default=0, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
-def _report(name: str, options: argparse.Namespace, config: SessionConfig) -> None:
+def _measured(name: str, options: argparse.Namespace, config: SessionConfig) -> Row:
     model = model_from_proto(NETS[name](options.seed))
     rng = np.random.default_rng(options.seed)
     batches = [_batch(rng, options.batch) for _ in range(2)]
-    print(f"\n{name}, {'x'.join(map(str, IMAGE))}, batch {options.batch}")
-    print("| what | ratio | quartiles | plain ms | bytes handed back | of activations |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    of_all = _activation_bytes(model, options.batch)
+    costs = {}
     for kind, (runner_type, collect) in KINDS.items():
         runner = runner_type(_job(model, config, collect))
         ratios, plain_s, returned = _paired(model, runner, batches, options.pairs, config)
-        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-        share = returned / _activation_bytes(model, options.batch)
-        print(
-            f"| {kind} | {middle:.2f} | {low:.2f} to {high:.2f} | {1e3 * plain_s:.0f} | {returned:,} | {share:.2%} |",
-            flush=True,
-        )
-    _report_scan(model, config, rng, options)
-    if not options.no_memory:
-        _report_memory(name, options)
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75]).tolist()
+        costs[kind] = Cost((low, middle, high), 1e3 * plain_s, returned, returned / of_all)
+    scan, later = _scanned(model, config, rng, options)
+    return Row(name, costs, scan, later, () if options.no_memory else tuple(_memory_mib(name, options)))
 
 
 def _job(model: Model, config: SessionConfig, collect: Collect) -> Job:
@@ -143,8 +202,10 @@ def _timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def _report_scan(model: Model, config: SessionConfig, rng: np.random.Generator, options: argparse.Namespace) -> None:
-    """Batch by batch in turn; a scan that has settled has nothing more to do."""
+def _scanned(
+    model: Model, config: SessionConfig, rng: np.random.Generator, options: argparse.Namespace
+) -> tuple[float, float]:
+    """Ratio of all and of a later batch; in turn, and a scan that has settled has nothing more to do."""
     sessions: list[Any] = []
     scans: list[Runner] = []
     plain_s = _timed(lambda: sessions.append(open_session(model, config)))
@@ -157,12 +218,7 @@ def _report_scan(model: Model, config: SessionConfig, rng: np.random.Generator, 
             other_s = _timed(lambda batch=batch: scans[0].add(batch, batch.feeds, padded=False))
         plain_s, scan_s = plain_s + own_s, scan_s + other_s
         ratios.append(other_s / own_s)
-    later = float(np.median(ratios[len(ratios) // 2 :]))
-    print(
-        f"pre-scan of {options.scan_batches} batches, sessions opened again included: {scan_s / plain_s:.2f}; "
-        f"a batch of its second half: {later:.2f}",
-        flush=True,
-    )
+    return scan_s / plain_s, float(np.median(ratios[len(ratios) // 2 :]))
 
 
 def _activation_bytes(model: Model, batch: int) -> int:
@@ -172,11 +228,11 @@ def _activation_bytes(model: Model, batch: int) -> int:
     return sum(4 * batch * int(np.prod([size for size in shape[1:] if isinstance(size, int)])) for shape in shapes)
 
 
-def _report_memory(name: str, options: argparse.Namespace) -> None:
+def _memory_mib(name: str, options: argparse.Namespace) -> Iterator[tuple[int, float]]:
     command = [sys.executable, str(ROOT / "bench.py"), "measure", "--memory-of", name, "--batch", str(options.batch)]
     for samples in (2 * options.batch, 16 * options.batch):
         done = subprocess.run([*command, "--samples", str(samples)], check=True, capture_output=True, text=True)
-        print(f"peak memory on {samples} samples: {int(done.stdout) / 2**20:.0f} MiB", flush=True)
+        yield samples, int(done.stdout) / 2**20
 
 
 def _peak_bytes(name: str, samples: int, batch: int, seed: int) -> int:
@@ -189,4 +245,10 @@ def _peak_bytes(name: str, samples: int, batch: int, seed: int) -> int:
         return ({"x": _batch(rng, batch).feeds["x"]} for _ in range(samples // batch))
 
     measure(model, find_rectifiers(view)[0], open_source(feeds, [view.tensors["x"]]), batch=batch)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return _peak_of_this_process()
+
+
+def _peak_of_this_process() -> int:
+    """Bytes; what `getrusage` tells begins with the peak of the process that started this one."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
