@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.prune.batches import Splits
+from onnx_nepenthe.prune.batches import Data, Splits
 from onnx_nepenthe.prune.choosing import config_of, method_of
 from onnx_nepenthe.prune.data import example_of, fingerprint, hold_out, open_data
 from onnx_nepenthe.prune.export import Agreement, Run, export
@@ -23,6 +23,7 @@ from onnx_nepenthe.prune.settings import Settings
 from onnx_nepenthe.prune.subject import Subject
 from onnx_nepenthe.prune.trainer import Trainer
 from onnx_nepenthe.prune.training import Training
+from onnx_nepenthe.sources import SourceOptions
 
 HELD_OUT = 0.1
 """Share of the training data that validates when there are no validation data."""
@@ -48,6 +49,12 @@ class Pruned:
     def module(self) -> nn.Module:
         """The pruned network, in evaluation mode."""
         return self.subject.module.eval()
+
+    @property
+    def dense(self) -> nn.Module:
+        """The network as it was before pruning, trained, in evaluation mode."""
+        network: nn.Module = self.result.dense_network
+        return network.eval()
 
     def export(self, path: str | Path, run: Run, *, opset: int | None = None) -> Agreement:
         """Writes the network as ONNX with a note of how it was made; see `export.export`.
@@ -104,35 +111,81 @@ def prune(
         theta: "0.91", "91%" or "dense-1.5" (percentage points below the dense network).
         recipe: of one full training; the papers' for ResNet-18 on CIFAR-10 when not given.
         training: `OwnTraining` around callables of yours; the built-in trainer with `recipe` when not given.
-        settings: rounds, checkpoint, pressure, distillation …; its theta gives way to `theta`.
+        settings: theta, rounds, checkpoint, pressure, distillation …; instead of `theta`.
         leaves: qualified names of submodules that tracing does not look into.
         tell: called after every epoch and round.
 
     Raises:
         NepentheError: one line that says what, where, and how to mend it.
     """
-    recipe = recipe or Recipe()
-    splits = open_splits(data, validation, test, recipe.seed, needs_validation=training is None)
+    seed = 0 if recipe is None else recipe.seed
+    splits = open_splits(data, validation, test, seed, needs_validation=training is None)
+    limit = theta if isinstance(theta, Theta) else Theta.parse(theta)
+    return prune_splits(
+        model,
+        splits,
+        method=method,
+        config=config,
+        options=options,
+        guard=guard,
+        recipe=recipe,
+        training=training,
+        settings=settings if settings is not None else Settings(limit),
+        leaves=leaves,
+        tell=tell,
+    )
+
+
+def prune_splits(
+    model: nn.Module,
+    splits: Splits,
+    *,
+    settings: Settings,
+    method: str = "fast",
+    config: Any = None,
+    options: Mapping[str, str] | None = None,
+    guard: bool = True,
+    recipe: Recipe | None = None,
+    training: Training | None = None,
+    leaves: Sequence[str] = (),
+    tell: Tell | None = None,
+) -> Pruned:
+    """As `prune`, on data that are split already.
+
+    Raises:
+        NepentheError: as `prune`.
+    """
     found = method_of(method)
     own = config_of(found, options or {}, guard=guard) if config is None else config
-    limit = theta if isinstance(theta, Theta) else Theta.parse(theta)
     example = example_of(splits.train)
     subject = Subject.of(model, example, leaves)
-    chosen = replace(settings, theta=limit) if settings is not None else Settings(limit)
-    result = run(subject, found, own, splits, training or Trainer(recipe), chosen, tell)
+    result = run(subject, found, own, splits, training or Trainer(recipe or Recipe()), settings, tell)
     return Pruned(subject, result, splits, example)
 
 
-def open_splits(data: Any, validation: Any, test: Any, seed: int, *, needs_validation: bool = True) -> Splits:
+def open_splits(
+    data: Any,
+    validation: Any,
+    test: Any,
+    seed: int,
+    source: SourceOptions | None = None,
+    *,
+    needs_validation: bool = True,
+) -> Splits:
     """The three parts; a tenth of the training data validates when nothing else does.
 
     Raises:
         NepentheError: data that cannot be read.
     """
-    train = open_data(data)
-    later = [None if spec is None else open_data(spec) for spec in (validation, test)]
+    train = open_data(data, source)
+    later = [None if spec is None else open_data(spec, source) for spec in (validation, test)]
     if later[0] is None and needs_validation:
         if isinstance(train, DataLoader):
             raise UsageError("a tenth of a DataLoader cannot be held out; give validation data too")
         train, later[0] = hold_out(train, HELD_OUT, seed)
     return Splits(train, *later)
+
+
+def batches_of(data: Data, batch: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
+    """(inputs, labels) of every sample once, in order where the data have one."""
+    return data if isinstance(data, DataLoader) else DataLoader(data, batch)

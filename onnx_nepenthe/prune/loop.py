@@ -242,4 +242,5 @@ class _Loop:
             seconds_s=sum(entry.seconds_s for entry in progress.rounds),
             dense_test=self._training.test(self._dense, test),
             test=self._training.test(self._subject.module, test),
+            dense_network=self._dense,
         )

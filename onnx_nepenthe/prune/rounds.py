@@ -159,6 +159,7 @@ class Result:
         epochs: of all trainings, those of rounds that were taken back too.
         seconds_s: of all rounds.
         dense_test, test: accuracy of the dense and of the chosen network on test data; None without such data.
+        dense_network: the module as it was after the dense training; no part of `to_json`.
     """
 
     method: str
@@ -170,6 +171,7 @@ class Result:
     seconds_s: float
     dense_test: float | None = None
     test: float | None = None
+    dense_network: Any = field(default=None, repr=False, compare=False)
 
     @property
     def dense(self) -> Round:
@@ -183,7 +185,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and text."""
-        plain = {name: value for name, value in vars(self).items() if name != "rounds"}
+        plain = {name: value for name, value in vars(self).items() if name not in ("rounds", "dense_network")}
         return {**plain, "rounds": [entry.to_json() for entry in self.rounds]}
 
 
