@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from onnx_nepenthe.affine.forms import Form, has_finite_numbers
@@ -37,6 +37,7 @@ def chart(view: GraphView, decisions: Mapping[str, Decision], skip: frozenset[st
     if view.opsets.get("", OLDEST_OPSET) < OLDEST_OPSET:
         atlas.refusals.append(NodeRefusal("every operator", "", TOO_OLD))
         return atlas
+    again = _Again()
     for op in view.ops:
         decision = next((decisions[name] for name in op.outputs if name in decisions), None)
         own = _with_constants(op, atlas)
@@ -51,7 +52,7 @@ def chart(view: GraphView, decisions: Mapping[str, Decision], skip: frozenset[st
         if useless is not None:
             atlas.refusals.append(NodeRefusal(op.label, op.key, useless))
             continue
-        read = partial(_again, own) if decision is None and _is_large(own) else partial(_same, reading)
+        read = partial(again, own) if decision is None and _is_large(own) else partial(_same, reading)
         for index, name in enumerate(op.outputs):
             if name and view.tensors[name].constant is None and _is_readable(reading, index):
                 _enter(atlas, Affine(name, read, operands, index, op, decision is not None))
@@ -72,11 +73,21 @@ def _same(reading: Reading) -> Reading:
     return reading
 
 
-def _again(op: OpView) -> Reading:
-    reading = READERS[op.op_type](op)
-    if reading is None or isinstance(reading, Refused):
-        raise AssertionError("an operator reads differently the second time")
-    return reading
+@dataclass(eq=False)
+class _Again:
+    """Reads operators anew; of several questions about one in a row it reads once."""
+
+    last: tuple[OpView, Reading] | None = None
+
+    def __call__(self, op: OpView) -> Reading:
+        """The reading of an operator that has one."""
+        if self.last is None or self.last[0] is not op:
+            self.last = None
+            reading = READERS[op.op_type](op)
+            if reading is None or isinstance(reading, Refused):
+                raise AssertionError("an operator reads differently the second time")
+            self.last = (op, reading)
+        return self.last[1]
 
 
 def _is_large(op: OpView) -> bool:

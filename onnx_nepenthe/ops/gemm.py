@@ -22,7 +22,8 @@ def gemm(view: OpView) -> Reading | Refused | None:
     if view.attributes.get("transA", 0):
         return Refused("it transposes its left operand")
     weight = matrix if view.attributes.get("transB", 0) else matrix.T
-    weight = weight * float(view.attributes.get("alpha", 1.0))
+    alpha = float(view.attributes.get("alpha", 1.0))
+    weight = weight if alpha == 1.0 else weight * alpha
     out = weight.shape[0]
     bias = np.zeros(out)
     if addend is not None:
