@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterable
     from pathlib import Path
     from typing import Any, Unpack
 
+    from onnx_nepenthe.publishing import Frontier
     from onnx_nepenthe.run import AnyModel, Arguments, Inspection, Outcome
 
     PathLike = str | os.PathLike[str]
 
-__all__ = ["__version__", "collapse", "collapse_with_report", "inspect"]
+__all__ = ["__version__", "collapse", "collapse_with_report", "inspect", "pareto"]
 __version__ = "0.1.0"
 ModelT = TypeVar("ModelT")
 
@@ -69,3 +71,26 @@ def inspect(model: AnyModel, *, data: object = None, **options: Unpack[Arguments
     from onnx_nepenthe import run  # noqa: PLC0415 — importing the package loads nothing heavy
 
     return run.inspect(model, run.options_from(data, options))
+
+
+def pareto(
+    model: AnyModel, folder: PathLike, *, data: object, drops: Iterable[float] = (), **options: Unpack[Arguments]
+) -> Frontier:
+    """A folder of models to pick from: the exact collapse, and the best for each budget that no other beats.
+
+    Args:
+        model: as `collapse`.
+        folder: where; replaced when it is an earlier one, refused when it has anything else in it.
+        data: as `collapse`.
+        drops: the budgets, in points of `metric`; made from `max_drop` (or 4 points) when there are none.
+        options: as `collapse`.
+
+    Returns:
+        What was written, with every figure; `frontier.json` in the folder says the same.
+
+    Raises:
+        NepentheError: as `collapse`, or a folder with other files.
+    """
+    from onnx_nepenthe import publishing, run  # noqa: PLC0415 — importing the package loads nothing heavy
+
+    return publishing.publish(model, folder, run.options_from(data, options), tuple(drops))

@@ -55,6 +55,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
             "preparing",
             "subgraphs",
         ),
+        *("exploring", "publishing"),
     ),
     ("cli",),
 )

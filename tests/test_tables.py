@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from onnx_nepenthe import workshop
 from onnx_nepenthe.errors import UnreadableError, UsageError
 from onnx_nepenthe.graph.serial import digest
 from onnx_nepenthe.options import Options
@@ -27,7 +28,9 @@ OPTIONS = Options(data=str(MODELS / "digits-calibration.npz"), prove_budget_s=0.
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of digits-mlp, with made-up times: what is fitted takes a tenth of what it stands for."""
     path = tmp_path_factory.mktemp("table") / "table.json"
-    found = json.loads(measured_table(MLP, OPTIONS).to_json())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workshop, "PART_BUDGET_S", 0.002)
+        found = json.loads(measured_table(MLP, OPTIONS).to_json())
     return write(path, found, {"substitute": 1e-5, "part": 1e-4, "model": 1e-3})
 
 

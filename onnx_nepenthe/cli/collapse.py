@@ -9,6 +9,7 @@ import click
 
 from onnx_nepenthe import run
 from onnx_nepenthe.cli.app import Command
+from onnx_nepenthe.cli.front import collapse_to_front
 from onnx_nepenthe.cli.measuring import collapsing, with_measurements
 from onnx_nepenthe.cli.output import Output, check_paths, write_text
 from onnx_nepenthe.cli.parameters import COUNT, FILE, common, data, model, options_from, user_cache
@@ -59,6 +60,7 @@ def collapse(
     no_cache: bool,
     plan_path: Path | None,
     apply_path: Path | None,
+    pareto: Path | None,
     **given: Any,
 ) -> None:
     """Remove the rectifiers of MODEL that are lines and compose the operators around them.
@@ -72,13 +74,20 @@ def collapse(
     Example:
       onnx-nepenthe collapse model.onnx --data calibration.npz -o shallower.onnx
       onnx-nepenthe collapse model.onnx --data labelled.npz --max-drop 1 -o faster.onnx
+      onnx-nepenthe collapse model.onnx --data labelled.npz --pareto models
     """
+    given["cache"] = None if no_cache else cache or user_cache()
+    if pareto is not None:
+        single = {"-o": out, "--report": report, "--plan": plan_path, "--apply": apply_path}
+        collapse_to_front(path, pareto, given, single, ctx.obj or "")
+        return
+    if given.pop("drops") is not None:
+        raise click.UsageError("--drops are budgets for --pareto; give that too, or one budget with --max-drop")
     target = out or path.with_name(f"{path.stem}.collapsed.onnx")
     check_paths(
         {"the model": path, "the result": target, "--json": given["json_path"], "--report": report, "--plan": plan_path}
     )
     output = Output(given["json_path"], is_quiet=given["quiet"], verbosity=given["verbose"])
-    given["cache"] = None if no_cache else cache or user_cache()
     with output.working() as bars:
         plan = None if apply_path is None else read_recipe(apply_path)
         written, outcome = run.collapse(path, target, with_measurements(options_from(given, bars), given), plan)

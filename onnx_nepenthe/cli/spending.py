@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from onnx_nepenthe.cli import types
 from onnx_nepenthe.cli.parameters import COUNT, FILE, together
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.metrics import METRICS, metric_of
@@ -51,6 +52,21 @@ spending = together(
         metavar="JSON",
         type=FILE,
         help="Do what a plan says, bit for bit; --data, if given, serve to verify. Refuses other models.",
+    ),
+    click.option(
+        "--pareto",
+        metavar="DIR",
+        type=FILE,
+        help="Write a folder of models to pick from instead: the exact one, and the best for each of --drops that no "
+        "other beats in points, speed, size and depth at once; with frontier.json and frontier.svg. A folder of that "
+        "name is replaced when it is an earlier one, and refused when it has anything else in it.",
+    ),
+    click.option(
+        "--drops",
+        type=types.numbers,
+        metavar="POINTS,…",
+        help="Budgets for --pareto. Default 0 and an eighth, a quarter, half and all of --max-drop, which is 4 if "
+        "not given.",
     ),
     click.option("--fit-limit", type=COUNT, default=1024, show_default=True, help="Samples to fit on at most."),
     click.option("--tune-limit", type=COUNT, default=1024, show_default=True, help="Samples to score fits on at most."),
