@@ -110,7 +110,8 @@ class Rectifier(nn.Module):
         return (~self.off).to(like.dtype)
 
     def _along(self, values: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-        return values.view(-1, *(1,) * (z.dim() - 1 - self.site.axis))
+        # Under autocast y has the type of z, as the function's result would have.
+        return values.to(z.dtype).view(-1, *(1,) * (z.dim() - 1 - self.site.axis))
 
     def _fill(self, parameter: nn.Parameter, values: npt.ArrayLike) -> None:
         with torch.no_grad():

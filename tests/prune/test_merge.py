@@ -152,6 +152,26 @@ def test_a_merge_may_be_bound_in_multiply_adds(growth: float, convs: int) -> Non
     assert [note.reason for note in merged.notes] == [dearer] * (convs - 1)
 
 
+def test_calls_by_keyword_and_without_one_shape_stay() -> None:
+    class Keyword(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(input=self.a(x))
+
+    assert len(weighted(compare(Keyword(), image(2, 4)))) == 2
+
+
+def test_a_sum_may_be_too_dear() -> None:
+    """A 3×3 and a 1×1 are one 3×3; a 1×3 and a 3×1 are one 3×3 as well, with nine taps for six."""
+    network = Sum(lambda net, x: net.a(x) + net.b(x))
+    network.a, network.b = nn.Conv2d(4, 4, (1, 3), padding=(0, 1)), nn.Conv2d(4, 4, (3, 1), padding=(1, 0))
+    assert len(weighted(compare(network, image(), growth=1.0))) == 2
+    assert len(weighted(compare(network, image(), growth=1.5))) == 1
+
+
 def test_types_are_kept() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3)).double()

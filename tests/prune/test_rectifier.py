@@ -116,6 +116,17 @@ def test_it_follows_the_type_of_the_network() -> None:
     assert rectifier(z.double()).dtype == torch.float64
 
 
+@pytest.mark.parametrize("mode", ["active", "line", "fold"])
+def test_it_keeps_the_type_of_what_it_is_given(mode: str) -> None:
+    rectifier, z = make()
+    rectifier.turn_off(np.array([False, True, False]))
+    if mode == "line":
+        rectifier.set_line(1.5, 0.5)
+    if mode == "fold":
+        rectifier.set_fold(0.5)
+    assert rectifier(z.bfloat16()).dtype == torch.bfloat16
+
+
 def test_it_says_what_it_is() -> None:
     rectifier, _ = make()
     rectifier.turn_off(np.array([False, True, False]))
