@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, log
 
+CONFIDENCE = 0.95
+
 
 @dataclass(frozen=True)
 class Proved:
@@ -92,6 +94,15 @@ def observations_for(rate: float) -> int:
     30000
     """
     return ceil(3.0 / rate * (1 - 1e-12))
+
+
+def samples_for_layer(rate: float, channels: int) -> int:
+    """How many independent observations without a flip support a 95 % bound of `rate` on any of `channels` flipping.
+
+    >>> samples_for_layer(1e-3, 64), union_bound(samples_for_layer(1e-3, 64), 64) <= 1e-3
+    (457951, True)
+    """
+    return ceil(channels * log(channels / (1 - CONFIDENCE)) / rate)
 
 
 @dataclass(frozen=True)

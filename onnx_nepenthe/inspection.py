@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,9 @@ from onnx_nepenthe.graph.bodies import count_bodies
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.stats import model_size
 from onnx_nepenthe.graph.view import GraphView, view_from_model
-from onnx_nepenthe.linearise import Linearised
+from onnx_nepenthe.linearise import Decision, Linearised, Undecided
 from onnx_nepenthe.measure import Measurement
-from onnx_nepenthe.measuring import decide_all, drifted, gather, open_data
+from onnx_nepenthe.measuring import Proof, decide_all, drifted, gather, open_data
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, RectifierRow, Refusal, Side
 from onnx_nepenthe.prove import UNPROVED, Bounds, bounds_of, describe, describe_relaxed, prove_regimes
@@ -40,6 +40,7 @@ class Findings:
         source: the data, None without.
         measurement: counts on the calibration part, None without data.
         linearised: the decisions.
+        proofs: by rectifier key, the proved piece of each channel and the argument.
     """
 
     model: Model
@@ -49,6 +50,7 @@ class Findings:
     source: Source | None
     measurement: Measurement | None
     linearised: Linearised
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
 
 
 def find(model: Model, options: Options, *, scan: bool = False) -> Findings:
@@ -71,7 +73,7 @@ def find(model: Model, options: Options, *, scan: bool = False) -> Findings:
     proofs = prove(view, rectifiers, options.input_ranges, options.prove_budget_s)
     measurement = gather(model, rectifiers, proofs, source, options, scan=scan)
     linearised = decide_all(rectifiers, proofs, measurement, options)
-    return Findings(model, view, rectifiers, refused, source, measurement, linearised)
+    return Findings(model, view, rectifiers, refused, source, measurement, linearised, proofs)
 
 
 def prove(
@@ -141,16 +143,9 @@ def report(
         removed: keys of rectifiers that are gone from the result.
         dims: sizes of symbolic axes, for multiply-adds.
     """
-    measurement = findings.measurement
-    counts = (
-        {} if measurement is None else {k: c for k, c in measurement.counts.items() if k not in measurement.partial}
-    )
-    linearised = findings.linearised
-    rows = []
-    for rectifier in findings.rectifiers:
-        key = rectifier.key
-        decision = linearised.decisions[key] if key in linearised.decisions else linearised.undecided[key]
-        rows.append(RectifierRow(rectifier, counts.get(key), decision, key in removed))
+    measurement, linearised = findings.measurement, findings.linearised
+    found: dict[str, Decision | Undecided] = {**linearised.undecided, **linearised.decisions}
+    rows = [_row(findings, rectifier, found[rectifier.key], removed) for rectifier in findings.rectifiers]
     refusals = tuple(Refusal.of(r.label, "rectifier", r.refused) for r in findings.refused)
     return Inspection(
         name=name,
@@ -163,6 +158,18 @@ def report(
         measurement=measurement,
         drifts=() if measurement is None else drifted(findings.rectifiers, measurement, options),
     )
+
+
+def _row(
+    findings: Findings, rectifier: Rectifier, found: Decision | Undecided, removed: frozenset[str]
+) -> RectifierRow:
+    key, measurement = rectifier.key, findings.measurement
+    proved = findings.proofs[key][0] if key in findings.proofs else None
+    if measurement is None or key not in measurement.counts:
+        return RectifierRow(rectifier, None, found, key in removed, proved=proved)
+    counts, samples = measurement.counts[key], measurement.seen.get(key, 0)
+    full = None if key in measurement.partial else counts
+    return RectifierRow(rectifier, full, found, key in removed, None, proved, counts.observations, samples)
 
 
 def _notes_on(model: Model) -> Iterator[str]:

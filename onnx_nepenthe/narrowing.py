@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnx_nepenthe.cutting import Cut, CutPlan, apply_cuts, cut_counts, cut_linearised, find_cuts
+from onnx_nepenthe.cutting import Cut, CutPlan, apply_cuts, cut_counts, cut_linearised, cut_proofs, find_cuts
 from onnx_nepenthe.evidence import Observed
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import view_from_model
-from onnx_nepenthe.inspection import Findings, prove
+from onnx_nepenthe.inspection import Findings
 from onnx_nepenthe.latency import Comparison
+from onnx_nepenthe.measure import Measurement
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Refusal
 from onnx_nepenthe.rectifiers import find_rectifiers
@@ -80,13 +81,20 @@ def narrow(findings: Findings, options: Options, feeds: Feeds | None = None) -> 
 def _plans(findings: Findings, options: Options, timed: bool) -> Iterator[CutPlan]:
     """As much as possible first; others only where they differ and latency decides between them."""
     counts = {} if findings.measurement is None or options.proved_only else findings.measurement.counts
-    proofs = prove(findings.view, findings.rectifiers, options.input_ranges)
     seen: list[tuple[Cut, ...]] = []
     for multiple in MULTIPLES if timed else MULTIPLES[:1]:
-        plan = find_cuts(findings.view, findings.linearised, proofs, counts, options.skip, multiple)
+        plan = find_cuts(findings.view, findings.linearised, findings.proofs, counts, options.skip, multiple)
         if plan.cuts not in seen:
             seen.append(plan.cuts)
-            yield plan
+            yield replace(plan, cuts=tuple(_weighed(cut, findings.measurement) for cut in plan.cuts))
+
+
+def _weighed(cut: Cut, measurement: Measurement | None) -> Cut:
+    """The cut with what its observations are worth: the samples they come from, and for how many channels."""
+    if measurement is None or not isinstance(cut.evidence, Observed):
+        return cut
+    samples = min((measurement.seen[e.value] for e in cut.removed if e.value in measurement.seen), default=0)
+    return replace(cut, evidence=replace(cut.evidence, samples=samples, channels=cut.channels))
 
 
 def without(findings: Findings, cuts: Sequence[Cut]) -> Findings:
@@ -106,6 +114,7 @@ def without(findings: Findings, cuts: Sequence[Cut]) -> Findings:
         refused=refused,
         measurement=None if seen is None else replace(seen, counts=cut_counts(seen.counts, cuts)),
         linearised=cut_linearised(findings.linearised, view, cuts),
+        proofs=cut_proofs(findings.proofs, cuts),
     )
 
 

@@ -14,7 +14,7 @@ from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.linearise import Decision, Undecided
 from onnx_nepenthe.measure import Measurement
 from onnx_nepenthe.rectifiers import Rectifier
-from onnx_nepenthe.regimes import RegimeCounts
+from onnx_nepenthe.regimes import IntArray, RegimeCounts
 from onnx_nepenthe.rewrite import Rewrite
 from onnx_nepenthe.steps import Step
 from onnx_nepenthe.verify import Verdict
@@ -52,6 +52,9 @@ class RectifierRow:
         found: the decision, or why there is none.
         removed: whether it is gone from the result.
         fitted: the fit that did away with it; None when none did.
+        proved: int64 (channels,), the proved piece or -1; None when nothing is.
+        seen: int64 (channels,), observations of each channel, at least; None without data.
+        samples: that they come from.
     """
 
     rectifier: Rectifier
@@ -59,6 +62,9 @@ class RectifierRow:
     found: Decision | Undecided
     removed: bool = False
     fitted: Fitted | None = None
+    proved: IntArray | None = None
+    seen: IntArray | None = None
+    samples: int = 0
 
 
 @dataclass(frozen=True)

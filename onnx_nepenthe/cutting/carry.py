@@ -21,6 +21,12 @@ def cut_counts(counts: Mapping[str, RegimeCounts], cuts: Sequence[Cut]) -> dict[
     return {key: _counts_without(one, gone[key]) if key in gone else one for key, one in counts.items()}
 
 
+def cut_proofs(proofs: Mapping[str, tuple[IntArray, str]], cuts: Sequence[Cut]) -> dict[str, tuple[IntArray, str]]:
+    """Proofs of the channels that stay, by rectifier key."""
+    gone = _gone(cuts)
+    return {key: (np.delete(one, gone[key]) if key in gone else one, how) for key, (one, how) in proofs.items()}
+
+
 def cut_linearised(linearised: Linearised, view: GraphView, cuts: Sequence[Cut]) -> Linearised:
     """The decisions for the channels that stay.
 

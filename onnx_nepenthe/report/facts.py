@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from onnx_nepenthe.activations.observed import curved_mass
 from onnx_nepenthe.evidence import Evidence, Observed, Proved
 from onnx_nepenthe.linearise import Decision, Undecided
 from onnx_nepenthe.outcome import Inspection, Outcome, RectifierRow, Refusal
@@ -26,6 +27,7 @@ class RectifierFacts:
         shares: regime name → share of the observations that lie in it, ties left out; None without data.
         observations: in all channels together.
         entropy: of the layer, bits; None without data.
+        curved_mass: share of the observations on a curved piece, ties counted in; None without data.
         status: gone from the result, a line that is still there, or not a line.
         pieces: regime name → channels decided to be in it; empty unless decided.
         evidence: of the decision.
@@ -40,6 +42,7 @@ class RectifierFacts:
     shares: Mapping[str, float] | None
     observations: int
     entropy: float | None
+    curved_mass: float | None
     status: Status
     pieces: Mapping[str, int]
     evidence: Evidence | None = None
@@ -63,6 +66,7 @@ def facts_of(row: RectifierRow) -> RectifierFacts:
         shares=_shares(row),
         observations=0 if counts is None else int(counts.observations.sum()),
         entropy=None if counts is None else counts.layer_entropy(),
+        curved_mass=_curved_mass(row),
         status="removed" if row.removed else "linear" if is_decided else "stays",
         pieces=_pieces(names, found) if isinstance(found, Decision) else {},
         evidence=found.evidence if isinstance(found, Decision) else row.fitted,
@@ -82,6 +86,14 @@ def _shares(row: RectifierRow) -> dict[str, float] | None:
     for name, count in zip(row.rectifier.activation.names, per_piece, strict=True):
         shares[name] += count / total if total else 0.0
     return shares
+
+
+def _curved_mass(row: RectifierRow) -> float | None:
+    if row.counts is None:
+        return None
+    seen = row.counts.observations
+    mass = curved_mass(row.rectifier.activation, row.counts)
+    return float((mass * seen).sum() / max(int(seen.sum()), 1))
 
 
 def _pieces(names: tuple[str, ...], decision: Decision) -> dict[str, int]:

@@ -16,9 +16,10 @@ from onnx_nepenthe.errors import NepentheError
 from onnx_nepenthe.evidence import Evidence, Observed, Proved
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.measure import to_json
-from onnx_nepenthe.outcome import Inspection, Outcome, Side
+from onnx_nepenthe.outcome import Inspection, Outcome, RectifierRow, Side
+from onnx_nepenthe.report.channels import channels_record, confidence_record
 from onnx_nepenthe.report.facts import RectifierFacts, all_refusals, facts_of
-from onnx_nepenthe.report.price import fitted_values, price_record
+from onnx_nepenthe.report.price import price_record, rewrite_evidence
 from onnx_nepenthe.verify import Verdict
 
 SCHEMA_VERSION = 1
@@ -64,7 +65,7 @@ def record_of_outcome(outcome: Outcome, *, output: object = None, command: str =
         output: what was written, None when nothing was.
         command: as typed.
     """
-    inspection, fits = outcome.inspection, fitted_values(outcome)
+    inspection = outcome.inspection
     return {
         **head("collapse", inspection.name, outcome.message, command),
         "written": output is not None,
@@ -83,7 +84,7 @@ def record_of_outcome(outcome: Outcome, *, output: object = None, command: str =
                 "made": rewrite.made,
                 "region": rewrite.region,
                 "speedup": outcome.speedups.get(rewrite.region),
-                "evidence": evidence_record(fits[rewrite.value]) if rewrite.value in fits else None,
+                "evidence": evidence_record(rewrite_evidence(rewrite, outcome)),
             }
             for rewrite in outcome.rewrites
         ],
@@ -173,7 +174,7 @@ def _findings(inspection: Inspection) -> dict[str, Any]:
     facts = [facts_of(row) for row in inspection.rows]
     return {
         "decisions": [_decision(fact) for fact in facts if fact.evidence is not None],
-        "rectifier_rows": [_row(fact) for fact in facts],
+        "rectifier_rows": [_row(fact, row) for fact, row in zip(facts, inspection.rows, strict=True)],
     }
 
 
@@ -190,7 +191,7 @@ def _decision(facts: RectifierFacts) -> dict[str, Any]:
     }
 
 
-def _row(facts: RectifierFacts) -> dict[str, Any]:
+def _row(facts: RectifierFacts, row: RectifierRow) -> dict[str, Any]:
     return {
         "rectifier": facts.name,
         "op": facts.op,
@@ -203,6 +204,8 @@ def _row(facts: RectifierFacts) -> dict[str, Any]:
         "evidence": evidence_record(facts.evidence),
         "reason": facts.reason,
         "lift": facts.lift,
+        "curved_mass": facts.curved_mass,
+        "per_channel": channels_record(row),
     }
 
 
@@ -223,6 +226,7 @@ def _tail(inspection: Inspection, options: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "samples": inspection.samples,
         "notes": inspection.notes,
+        "confidence": confidence_record(inspection, options.get("max_flip_rate")),
         "drifts": [asdict(drift) | {"message": str(drift)} for drift in inspection.drifts],
         "measurement": None,
         "options": options,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from onnx_nepenthe.evidence import Fitted
+from onnx_nepenthe.evidence import Evidence, Fitted
 from onnx_nepenthe.outcome import Outcome, Price
 from onnx_nepenthe.report.text import clean, plural
+from onnx_nepenthe.rewrite import Rewrite
 
 
 def price_record(price: Price | None) -> dict[str, Any] | None:
@@ -15,10 +16,13 @@ def price_record(price: Price | None) -> dict[str, Any] | None:
     return None if price is None else asdict(price)
 
 
-def fitted_values(outcome: Outcome) -> dict[str, Fitted]:
-    """Value → what its computation rests on, for those that a fit computes."""
+def rewrite_evidence(rewrite: Rewrite, outcome: Outcome) -> Evidence | None:
+    """What a rewrite rests on: a fit, or what is known of the channels it cuts; None for an exact composition."""
     bought = () if outcome.price is None else outcome.price.substitutes
-    return {one.target: Fitted(one.residual) for one in bought}
+    fits = {one.target: Fitted(one.residual) for one in bought}
+    cuts = {cut.name: cut.evidence for step in outcome.steps for cut in step.cuts}
+    is_cut = rewrite.value == rewrite.source == rewrite.region
+    return cuts.get(rewrite.value) if is_cut else fits.get(rewrite.value)
 
 
 def price_words(price: Price) -> str:

@@ -9,12 +9,10 @@ from pathlib import Path
 from onnx_nepenthe.evidence import Observed, observations_for
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.outcome import Inspection, Outcome
+from onnx_nepenthe.report.channels import BOUND_TO_HAVE
 from onnx_nepenthe.report.facts import all_refusals, facts_of
 from onnx_nepenthe.report.text import clean, milliseconds, plural, threads
 from onnx_nepenthe.verify import Verdict
-
-BOUND_TO_HAVE = 1e-3
-"""A flip rate to compare what there is with."""
 
 
 def closing_line(outcome: Outcome, name: str, output: Path | None) -> str:
