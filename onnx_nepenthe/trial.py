@@ -13,6 +13,7 @@ import numpy.typing as npt
 from onnx_nepenthe.affine.cost import concrete
 from onnx_nepenthe.costs import entrances, form_signature, op_signature, random_input, with_fused
 from onnx_nepenthe.errors import UnsupportedError
+from onnx_nepenthe.graph import serial
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import cut
 from onnx_nepenthe.graph.stats import ModelSize, model_size
@@ -179,15 +180,16 @@ def compare_models(
     rng: np.random.Generator,
     budget_s: float = MODEL_BUDGET_S,
 ) -> Comparison:
-    """Models against each other, with a second session of `before` as control.
+    """Models against each other, with a second session of `before` as control; one too large to be held thrice controls
+    itself.
 
     Raises:
         UnsupportedError: one of them cannot be run.
     """
-    sessions = [open_session(model, config) for model in (before, after, before)]
-    return compare(
-        sessions[0], sessions[1], feeds, rng=rng, control=sessions[2], budget_s=budget_s, threads=config.threads
-    )
+    sessions = [open_session(model, config) for model in (before, after)]
+    is_large = serial.weight_bytes(before) > serial.LARGEST_MESSAGE_BYTES
+    control = None if is_large else open_session(before, config)
+    return compare(sessions[0], sessions[1], feeds, rng=rng, control=control, budget_s=budget_s, threads=config.threads)
 
 
 def settle(
