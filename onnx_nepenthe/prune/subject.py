@@ -184,7 +184,8 @@ class Subject:
         return {name: padding_of(conv) for name, conv in convs.items() if conv is not None}
 
     def _norm(self, site: Site) -> tuple[FloatArray | None, FloatArray | None]:
-        if site.norm is None:
+        # Behind an addition they would say nothing of z.
+        if site.norm is None or not site.norm_is_last:
             return None, None
         norm = self.module.get_submodule(site.norm)
         ones = torch.ones(site.channels)

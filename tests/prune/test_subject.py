@@ -102,11 +102,18 @@ def test_layers_are_what_a_method_sees() -> None:
     assert first.site.activation.line(0, 4)[0].tolist() == [0.5, 0.25, 0.25, 0.25]
     assert (first.sensitivity, first.is_linear, first.fold) == (0.5, False, None)
     assert second.fold == 0.25
-    assert second.gamma is not None
-    assert second.beta is not None
-    assert (second.gamma.tolist(), second.beta.tolist()) == ([1.0] * 4, [0.0] * 4)
+    # The norm in front of the skip says nothing of the sum.
+    assert second.gamma is second.beta is None
     assert third.weight.shape == (2, 16)
     assert third.gamma is third.sensitivity is None
+
+
+def test_a_norm_without_parameters_has_those_it_computes_with() -> None:
+    made = Subject.of(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, affine=False), nn.ReLU()), torch.randn(2, 3))
+    (layer,) = made.layers(statistics(made))
+    assert layer.gamma is not None
+    assert layer.beta is not None
+    assert (layer.gamma.tolist(), layer.beta.tolist()) == ([1.0] * 4, [0.0] * 4)
 
 
 def test_layers_without_statistics_are_left_out() -> None:
