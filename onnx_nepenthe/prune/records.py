@@ -86,7 +86,7 @@ class Layer:
         mask: bool (out, in · taps), True where a weight is still there.
         statistics: counted on the training data.
         is_linear: the site has been replaced by a line already.
-        gamma, beta: float64 (channels,) of the BatchNorm whose result z is; None where there is none (so behind a skip).
+        gamma, beta: float64 (channels,) of the BatchNorm whose result z is; None without one (as behind a skip).
         fold: float64, the trained share of the identity (Layer Folding); None unless the method trains one.
         sensitivity: loss on validation data when this site alone becomes a line, minus the loss as it is; None unless
             the method asks for it.
