@@ -16,7 +16,7 @@ from onnx_nepenthe.measure import Collect, Measurement, measure
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.prove import UNPROVED
 from onnx_nepenthe.rectifiers import Rectifier
-from onnx_nepenthe.session import open_session
+from onnx_nepenthe.session import check_provider, open_session
 from onnx_nepenthe.sources import Part, Source, open_source
 from onnx_nepenthe.sources.split import part_size
 
@@ -28,8 +28,9 @@ def open_data(model: Model, options: Options) -> Source | None:
     """The data, None without.
 
     Raises:
-        UnreadableError, UsageError: from the data; or none to compare a measurement with.
+        UnreadableError, UsageError: from the data; or none to compare a measurement with; or no such provider.
     """
+    check_provider(options.config.provider)
     if options.against is not None and options.data is None:
         raise UsageError("a measurement is compared with new data; give --data")
     if options.data is None:

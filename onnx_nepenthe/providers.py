@@ -44,8 +44,27 @@ def full_name(provider: str, available: Sequence[str]) -> str:
     installed = ", ".join(_SHORT.get(name, name) for name in available)
     if not full:
         raise UsageError(f"provider {provider} is unknown; installed: {installed}; known: {', '.join(_PROVIDERS)}")
-    hint = f"`pip install {_PROVIDERS[_SHORT[full]][1]}` brings it"
-    raise UsageError(f"provider {provider} is not installed (installed: {installed}); {hint}")
+    package = _PROVIDERS[_SHORT[full]][1]
+    raise UsageError(
+        f"provider {provider} is not installed (installed: {installed}); `pip install {package}` brings it, "
+        "after `pip uninstall onnxruntime` because only one of them can be there"
+    )
+
+
+def not_started(provider: str) -> UsageError:
+    """The error for a provider whose package is there and whose device or libraries are not."""
+    return UsageError(
+        f"provider {provider} is installed but cannot start on this machine "
+        "(no such device, or a driver or library of it is missing); use --provider cpu"
+    )
+
+
+def is_start_failure(message: str) -> bool:
+    """Whether onnxruntime complains about a provider's libraries, not about the model."""
+    return any(words in message for words in _START_FAILURES)
+
+
+_START_FAILURES = ("requirements page", "Failed to load library", "cannot open shared object file")
 
 
 def with_fallback(provider: str) -> list[str]:

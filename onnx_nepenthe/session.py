@@ -17,8 +17,16 @@ import numpy.typing as npt
 from onnx_nepenthe.errors import NepentheError, UnreadableError, UnsupportedError, UsageError
 from onnx_nepenthe.graph import serial
 from onnx_nepenthe.opview import Shape, Tensor
-from onnx_nepenthe.providers import cpu_name, device_of, full_name, short_name, with_fallback
-from onnx_nepenthe.starting import start
+from onnx_nepenthe.providers import (
+    cpu_name,
+    device_of,
+    full_name,
+    is_start_failure,
+    not_started,
+    short_name,
+    with_fallback,
+)
+from onnx_nepenthe.starting import CPU, one_line, start
 
 Array = npt.NDArray[Any]
 _FATAL_ONLY = 4
@@ -96,7 +104,7 @@ class Session:
                 return self._run_bfloat16(feeds, names)
             results: list[Array] = self._native.run(names, dict(feeds))
         except Exception as error:
-            raise UnsupportedError(f"{self._name} cannot be run on this input: {_one_line(error)}") from error
+            raise UnsupportedError(f"{self._name} cannot be run on this input: {one_line(error)}") from error
         return results
 
     def run_bound(self, feeds: Mapping[str, Array], outputs: Sequence[str]) -> list[Held]:
@@ -112,7 +120,7 @@ class Session:
             self._native.run_with_iobinding(binding)
             return [Held(value) for value in binding.get_outputs()]
         except Exception as error:
-            raise UnsupportedError(f"{self._name} cannot be run on this input: {_one_line(error)}") from error
+            raise UnsupportedError(f"{self._name} cannot be run on this input: {one_line(error)}") from error
 
     def _run_bfloat16(self, feeds: Mapping[str, Array], names: list[str]) -> list[Array]:
         """Numpy has no bfloat16 of its own; onnxruntime takes the bits with the type beside them."""
@@ -151,24 +159,27 @@ def open_session(model: serial.Model | str | Path, config: SessionConfig = Sessi
     except NepentheError:
         raise
     except Exception as error:
+        if provider != CPU and is_start_failure(str(error)):
+            raise not_started(config.provider) from error
         kind = UnreadableError if type(error).__name__ in _UNREADABLE else UnsupportedError
         hint = _CUSTOM_OPS if any(words in str(error) for words in _UNREGISTERED) else ""
-        raise kind(f"onnxruntime {runtime.__version__} cannot run {name}: {_one_line(error)}{hint}") from error
-    used = native.get_providers()[0]
-    if used != provider:
-        raise UsageError(
-            f"provider {config.provider} is installed but cannot start on this machine (no device or driver library); "
-            f"use --provider {short_name(used)}"
-        )
+        raise kind(f"onnxruntime {runtime.__version__} cannot run {name}: {one_line(error)}{hint}") from error
+    if native.get_providers()[0] != provider:
+        raise not_started(config.provider)
     source = model if isinstance(model, serial.Model) else Path(model)
     return Session(
         native,
         tuple(_tensor(value, source) for value in native.get_inputs()),
         tuple(_tensor(value, source) for value in native.get_outputs()),
-        short_name(used),
+        short_name(provider),
         name,
         held,
     )
+
+
+def check_provider(provider: str) -> None:
+    """Raises UsageError for a provider that is unknown or not installed, NepentheError without onnxruntime."""
+    full_name(provider, _runtime().get_available_providers())
 
 
 def environment(config: SessionConfig = SessionConfig()) -> dict[str, str | int]:
@@ -198,10 +209,10 @@ def _runtime() -> Any:
         runtime = importlib.import_module("onnxruntime")
     except ModuleNotFoundError as error:
         if error.name != "onnxruntime":
-            raise NepentheError(f"onnxruntime cannot be loaded: {_one_line(error)}") from error
+            raise NepentheError(f"onnxruntime cannot be loaded: {one_line(error)}") from error
         raise NepentheError(_INSTALL) from error
     except ImportError as error:
-        raise NepentheError(f"onnxruntime cannot be loaded: {_one_line(error)}") from error
+        raise NepentheError(f"onnxruntime cannot be loaded: {one_line(error)}") from error
     if not hasattr(runtime, "InferenceSession"):
         # What uninstalling one of two distributions of it leaves behind: a folder that imports as nothing.
         raise NepentheError(_INSTALL)
@@ -225,7 +236,7 @@ def _options(runtime: Any, config: SessionConfig) -> Any:
         try:
             options.register_custom_ops_library(library)
         except Exception as error:
-            raise UsageError(f"--custom-ops {library} is no library of custom operators: {_one_line(error)}") from error
+            raise UsageError(f"--custom-ops {library} is no library of custom operators: {one_line(error)}") from error
     return options
 
 
@@ -235,15 +246,3 @@ def _tensor(value: Any, source: serial.Model | Path) -> Tensor:
     if not shape and not serial.has_rank(source, value.name):
         shape = None
     return Tensor(value.name, shape, kind[1] if kind else value.type)
-
-
-def _one_line(error: BaseException) -> str:
-    """The cause without onnxruntime's prefix, source positions and line breaks.
-
-    >>> _one_line(RuntimeError("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : no Relu\\n for int8"))
-    'NOT_IMPLEMENTED: no Relu for int8'
-    """
-    text = " ".join(str(error).split()) or type(error).__name__
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", r"\1: ", text)
-    text = re.sub(r"Load model from \S+ failed: ?(Fatal error: )?", "", text)
-    return re.sub(r"/\S+\.(cc|h):\d+ ", "", text)

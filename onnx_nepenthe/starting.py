@@ -6,7 +6,10 @@ message, onnxruntime's own), so its weights are lent where they lie, or read by 
 
 from __future__ import annotations
 
+import contextlib
+import re
 import tempfile
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,8 @@ MESSAGE_BYTES = 1 << 26
 PREFIX = "onnx-nepenthe-"
 CPU = "CPUExecutionProvider"
 _ONNX_BFLOAT16 = 16
+_WARNING, _FATAL = 2, 4
+"""onnxruntime's levels; the first is its own default, which it lets nobody read."""
 
 
 def start(runtime: Any, model: serial.Model | str | Path, options: Any, providers: list[str]) -> tuple[Any, Any]:
@@ -42,7 +47,8 @@ def start(runtime: Any, model: serial.Model | str | Path, options: Any, provider
     """
 
     def begin(source: str | bytes) -> Any:
-        return runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)
+        with contextlib.nullcontext() if providers == [CPU] else _silenced(runtime):
+            return runtime.InferenceSession(source, options, providers=providers, enable_fallback=0)
 
     if not isinstance(model, serial.Model):
         return begin(str(model)), None
@@ -90,6 +96,28 @@ def _begin_stored(begin: Any, model: serial.Model) -> Any:
         path = serial.save_for_runtime(model, folder)
         serial.page_out(model)
         return begin(str(path))
+
+
+def one_line(error: BaseException) -> str:
+    """The cause without onnxruntime's prefix, source positions and line breaks.
+
+    >>> one_line(RuntimeError("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : no Relu\\n for int8"))
+    'NOT_IMPLEMENTED: no Relu for int8'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : (\w+) : ", r"\1: ", text)
+    text = re.sub(r"Load model from \S+ failed: ?(Fatal error: )?", "", text)
+    return re.sub(r"/\S+\.(cc|h):\d+ ", "", text)
+
+
+@contextlib.contextmanager
+def _silenced(runtime: Any) -> Iterator[None]:
+    """Libraries of a provider that are missing are told of on stderr, whatever the session's own level of logging."""
+    runtime.set_default_logger_severity(_FATAL)
+    try:
+        yield
+    finally:
+        runtime.set_default_logger_severity(_WARNING)
 
 
 def _folder() -> AbstractContextManager[Path]:

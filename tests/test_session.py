@@ -245,3 +245,53 @@ def test_environment_names_versions_and_machine() -> None:
     assert found["numpy"] == np.__version__
     assert (found["provider"], found["threads"]) == ("cpu", 2)
     assert all(str(value) for value in found.values())
+
+
+class NoLibraries(FakeRuntime):
+    """onnxruntime-gpu where TensorRT's libraries are missing."""
+
+    def InferenceSession(self, model: Any, options: Any, **kwargs: Any) -> Any:  # noqa: N802
+        raise RuntimeError("Please install TensorRT libraries as mentioned in the GPU requirements page")
+
+
+def test_a_provider_without_its_libraries_is_not_blamed_on_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = NoLibraries(["TensorrtExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(session, "_runtime", lambda: fake)
+    with pytest.raises(UsageError, match=r"^provider tensorrt is installed but cannot start [^\n]+cpu$"):
+        open_session(make(RELU), SessionConfig(provider="tensorrt"))
+
+
+def test_a_provider_is_checked_before_anything_runs_on_it() -> None:
+    session.check_provider("cpu")
+    with pytest.raises(UsageError, match="provider abacus is unknown"):
+        session.check_provider("abacus")
+
+
+class Bound:
+    """A native session that notes where results are to lie."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, str] = {}
+
+    def io_binding(self) -> Any:
+        return self
+
+    def bind_cpu_input(self, name: str, array: Any) -> None:
+        self.fed = name
+
+    def bind_output(self, name: str, device: str) -> None:
+        self.devices[name] = device
+
+    def run_with_iobinding(self, binding: Any) -> None:
+        assert binding.fed == "x"
+
+    def get_outputs(self) -> list[Any]:
+        return [importlib.import_module("onnxruntime").OrtValue.ortvalue_from_numpy(X) for _ in self.devices]
+
+
+@pytest.mark.parametrize(("provider", "device"), [("cpu", "cpu"), ("cuda", "cuda"), ("tensorrt", "cuda")])
+def test_results_are_bound_to_the_device_of_the_provider_until_they_are_read(provider: str, device: str) -> None:
+    native = Bound()
+    (held,) = session.Session(native, (), (), provider, "net").run_bound({"x": X}, ["y"])
+    assert native.devices == {"y": device}
+    np.testing.assert_array_equal(held.read(), X)
