@@ -100,7 +100,7 @@ def samples_for_layer(rate: float, channels: int) -> int:
     """How many independent observations without a flip support a 95 % bound of `rate` on any of `channels` flipping.
 
     >>> samples_for_layer(1e-3, 64), union_bound(samples_for_layer(1e-3, 64), 64) <= 1e-3
-    (457951, True)
+    (457896, True)
     """
     return ceil(channels * log(channels / (1 - CONFIDENCE)) / rate)
 
