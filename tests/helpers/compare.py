@@ -32,10 +32,10 @@ def operators(model: onnx.ModelProto) -> dict[str, int]:
     return dict(Counter(node.op_type for node in model.graph.node if node.op_type != "Constant"))
 
 
-def run_runtime(model: onnx.ModelProto, feeds: Feeds) -> list[Array]:
-    """All outputs, by onnxruntime with its optimiser off."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+def run_runtime(model: onnx.ModelProto, feeds: Feeds, *, optimise: bool = False) -> list[Array]:
+    """All outputs, by onnxruntime with its optimiser off unless asked for."""
+    options, level = onnxruntime.SessionOptions(), onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
