@@ -1,0 +1,221 @@
+"""One method on one network: train, prune, export, collapse, time; a row of numbers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from reproducing.data import Case
+from torch.nn import functional as F  # noqa: N812
+
+from onnx_nepenthe import run as onnx_half
+from onnx_nepenthe.latency import Comparison, compare
+from onnx_nepenthe.latency.feeds import random_feeds
+from onnx_nepenthe.options import Options
+from onnx_nepenthe.prune.api import Pruned, batches_of, prune_splits
+from onnx_nepenthe.prune.building import build
+from onnx_nepenthe.prune.data import classes_of, example_of
+from onnx_nepenthe.prune.export import INPUT, Array, export
+from onnx_nepenthe.prune.measures.psp import class_entropies
+from onnx_nepenthe.prune.measures.sharpness import sharpness, weight_masks
+from onnx_nepenthe.prune.recipe import Recipe
+from onnx_nepenthe.prune.rounds import Theta
+from onnx_nepenthe.prune.settings import Settings
+from onnx_nepenthe.prune.subject import Subject
+from onnx_nepenthe.prune.tap import measure
+from onnx_nepenthe.prune.tuning import Tuning
+from onnx_nepenthe.report.json import record_of_outcome
+from onnx_nepenthe.session import SessionConfig, open_session
+
+LOG = logging.getLogger("reproduce")
+BATCH = 256
+TIMED_S = 4.0
+SHARPNESS_BATCHES = 2
+REFERENCE = SessionConfig(optimise=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run is.
+
+    Attributes:
+        network, width: of `NETWORKS`.
+        method: of `METHODS`.
+        options: of the method, as text.
+        recipe: of one full training; its seed is also that of the weights.
+        rounds: at most.
+        theta: as on the command line.
+        settle: epochs of the last fine-tuning with padding moved; 0 for none.
+        timed_batch: samples per call when models are timed.
+    """
+
+    network: str
+    width: float
+    method: str
+    options: Mapping[str, str]
+    recipe: Recipe
+    rounds: int
+    theta: str
+    settle: float = 0.0
+    timed_batch: int = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one run came to.
+
+    Attributes:
+        method: its name.
+        seed: of the run.
+        dense, test, collapsed: test accuracy of the dense network, the pruned one and its collapsed ONNX model.
+        sites: rectifiers of the network.
+        zero: of them at zero entropy or made a line.
+        linear: of them made a line.
+        gone: of them not in the collapsed model.
+        depth_before, depth: weighted operators on the longest path, of the dense and of the collapsed model.
+        speedup, low, high: dense ONNX model over the collapsed one, with the 95 % interval.
+        sparsity: share of the prunable weights that is gone.
+        trainings: epochs of all trainings, in dense trainings.
+        seconds_s: of pruning, all in.
+        psp, sharpness: class-conditional entropy in bits (first order); mean |diagonal of the Hessian|.
+        pq: PQ index of all prunable weights after each round.
+        accuracy: on validation data after each round.
+    """
+
+    method: str
+    seed: int
+    dense: float
+    test: float
+    collapsed: float
+    sites: int
+    zero: int
+    linear: int
+    gone: int
+    depth_before: int
+    depth: int
+    speedup: float
+    low: float
+    high: float
+    sparsity: float
+    trainings: float
+    seconds_s: float
+    psp: float
+    sharpness: float
+    pq: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+
+def made(case: Case, plan: Plan, folder: Path) -> Row:
+    """Runs `plan`; its ONNX models stay in `folder`."""
+    started = time.perf_counter()
+    pruned = _pruned(case, plan)
+    result, seconds_s = pruned.result, time.perf_counter() - started
+    collapsed = _collapsed(pruned, folder, plan)
+    statistics = measure(pruned.subject, batches_of(case.splits.train, BATCH), by_class=True, sums=False)
+    row = Row(
+        method=plan.method,
+        seed=plan.recipe.seed,
+        dense=result.dense_test or 0.0,
+        test=result.test or 0.0,
+        sites=len(pruned.subject.sites),
+        zero=len(result.final.zero) + len(result.final.linear),
+        linear=len(result.final.linear),
+        sparsity=result.final.sparsity,
+        trainings=result.epochs / plan.recipe.epochs,
+        seconds_s=seconds_s,
+        psp=float(np.mean([found.first for found in class_entropies(statistics).values()])),
+        sharpness=_sharpness(pruned.subject, case, plan.recipe.seed),
+        pq=tuple(entry.pq_index for entry in result.rounds),
+        accuracy=tuple(entry.accuracy for entry in result.rounds),
+        **collapsed,
+    )
+    LOG.info("%s, seed %d, %.0f s: %s", plan.method, row.seed, seconds_s, result.reason)
+    LOG.info("  test %.4f -> %.4f, %d linear, %.2fx", row.dense, row.test, row.linear, row.speedup)
+    return row
+
+
+def _pruned(case: Case, plan: Plan) -> Pruned:
+    example = example_of(case.splits.train)
+    model = build(plan.network, example, classes_of(case.splits.train), width=plan.width, seed=plan.recipe.seed)
+    settle = Tuning(epochs=plan.settle, scale=0.1) if plan.settle else None
+    settings = Settings(Theta.parse(plan.theta), rounds=plan.rounds, settle=settle)
+    return prune_splits(
+        model, case.splits, method=plan.method, options=plan.options, recipe=plan.recipe, settings=settings
+    )
+
+
+def _collapsed(pruned: Pruned, folder: Path, plan: Plan) -> dict[str, Any]:
+    """The fields of `Row` that come from the ONNX half."""
+    dense, file, result = _files(folder, plan.method, plan.recipe.seed)
+    export(pruned.dense.cpu(), pruned.example, dense, run=_outputs)
+    pruned.export(file, _outputs)
+
+    def feeds() -> Iterator[tuple[dict[str, Array], Array]]:
+        for inputs, labels in batches_of(pruned.data.train, BATCH):
+            yield {INPUT: inputs.numpy()}, labels.numpy()
+
+    options = Options(data=feeds, latency_batch=plan.timed_batch)
+    before = record_of_outcome(onnx_half.collapse(dense, folder / "scratch.onnx", Options(latency="off"))[1])
+    after = record_of_outcome(onnx_half.collapse(file, result, options)[1])
+    speed = _speed(dense, result, plan.timed_batch)
+    sites = len(pruned.subject.sites)
+    return {
+        "collapsed": _accuracy(result, pruned),
+        "gone": sites - after["rectifiers"]["after"],
+        "depth_before": before["weighted_depth"]["before"],
+        "depth": after["weighted_depth"]["after"],
+        "speedup": speed.speedup,
+        "low": speed.low,
+        "high": speed.high,
+    }
+
+
+def timed_again(row: Row, folder: Path, batch: int) -> Row:
+    """The row with its speed-up measured anew, on the models that `made` left in `folder`."""
+    dense, _, result = _files(folder, row.method, row.seed)
+    speed = _speed(dense, result, batch)
+    return replace(row, speedup=speed.speedup, low=speed.low, high=speed.high)
+
+
+def _files(folder: Path, method: str, seed: int) -> tuple[Path, Path, Path]:
+    """Of the dense, the pruned and the collapsed model."""
+    dense, pruned, collapsed = (folder / f"{method}-{seed}-{what}.onnx" for what in ("dense", "pruned", "collapsed"))
+    return dense, pruned, collapsed
+
+
+def _speed(dense: Path, result: Path, batch: int) -> Comparison:
+    config = SessionConfig()
+    first, second, control = (open_session(path, config) for path in (dense, result, dense))
+    feeds = random_feeds(first.inputs, {"N": batch}, np.random.default_rng(0))
+    return compare(first, second, feeds, rng=np.random.default_rng(0), control=control, budget_s=TIMED_S)
+
+
+def _outputs(path: Path, inputs: Array) -> Array:
+    found: Array = open_session(path, REFERENCE).run({INPUT: inputs})[0]
+    return found
+
+
+def _accuracy(path: Path, pruned: Pruned) -> float:
+    session = open_session(path, SessionConfig())
+    assert pruned.data.test is not None
+    right = [
+        session.run({INPUT: inputs.numpy()})[0].argmax(1) == labels.numpy()
+        for inputs, labels in batches_of(pruned.data.test, BATCH)
+    ]
+    return float(np.concatenate(right).mean())
+
+
+def _sharpness(subject: Subject, case: Case, seed: int) -> float:
+    def loss(outputs: torch.Tensor, targets: torch.Tensor | None) -> torch.Tensor:
+        assert targets is not None
+        return F.cross_entropy(outputs, targets)
+
+    batches = [batch for batch, _ in zip(batches_of(case.splits.train, BATCH), range(SHARPNESS_BATCHES), strict=False)]
+    generator = torch.Generator().manual_seed(seed)
+    return sharpness(subject.module, weight_masks(subject), batches, loss, generator=generator)

@@ -1,0 +1,75 @@
+"""Rows as tables: mean ± standard deviation over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from statistics import mean, stdev
+
+from reproducing.runs import Row
+
+METHODS = (
+    "| method | test accuracy | change | zero-entropy or linear | gone after collapse | weighted depth | speed-up "
+    "| weights gone | trainings |\n|---|---|---|---|---|---|---|---|---|"
+)
+PAIR = "| method | weights gone | test accuracy | PSP-entropy, bits | sharpness |\n|---|---|---|---|---|"
+
+
+def methods(rows: Sequence[Row]) -> str:
+    """One line per method."""
+    lines = [METHODS]
+    for name, own in _by_method(rows):
+        sites = own[0].sites
+        cells = [
+            name,
+            spread([100 * row.collapsed for row in own], 1, " %"),
+            spread([100 * (row.collapsed - row.dense) for row in own], 1),
+            f"{spread([row.zero for row in own], 1)} of {sites}",
+            f"{spread([row.gone for row in own], 1)} of {sites}",
+            f"{own[0].depth_before} → {spread([row.depth for row in own], 1)}",
+            f"{spread([row.speedup for row in own], 2)}×",
+            spread([100 * row.sparsity for row in own], 0, " %"),
+            spread([row.trainings for row in own], 1),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def pair(rows: Sequence[Row]) -> str:
+    """Methods beside each other at equal sparsity: what is left in the features, and how sharp the minimum is."""
+    lines = [PAIR]
+    for name, own in _by_method(rows):
+        cells = [
+            name,
+            spread([100 * row.sparsity for row in own], 1, " %"),
+            spread([100 * row.test for row in own], 1, " %"),
+            spread([row.psp for row in own], 3),
+            spread([row.sharpness for row in own], 4),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def curve(row: Row) -> str:
+    """PQ index and validation accuracy after each round, and where the index turns."""
+    numbers = [f"{value:.3f}" for value in row.pq]
+    shares = [f"{100 * value:.1f}" for value in row.accuracy]
+    head = f"| round | {' | '.join(map(str, range(len(numbers))))} |\n|---|{'---|' * len(numbers)}"
+    return f"{head}\n| PQ index | {' | '.join(numbers)} |\n| validation accuracy, % | {' | '.join(shares)} |"
+
+
+def spread(values: Sequence[float], digits: int, unit: str = "") -> str:
+    """Mean ± standard deviation; the mean alone for a single value or where all are equal.
+
+    >>> spread([1.0, 3.0], 1, " %"), spread([2.0], 1)
+    ('2.0 ± 1.4 %', '2.0')
+    """
+    if len(values) < 2 or max(values) == min(values):
+        return f"{mean(values):.{digits}f}{unit}"
+    return f"{mean(values):.{digits}f} ± {stdev(values):.{digits}f}{unit}"
+
+
+def _by_method(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    order = list(dict.fromkeys(row.method for row in rows))
+    ordered = sorted(rows, key=lambda row: (order.index(row.method), row.seed))
+    return [(name, list(own)) for name, own in groupby(ordered, key=lambda row: row.method)]
