@@ -7,8 +7,8 @@ what is compared is the price of all that is computed in the end.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 MOST_WORK = 100_000
 """Trials times values of one component; above it only nothing and everything are given away."""
@@ -22,19 +22,30 @@ class Option:
         price: of its own operator.
         needs: the values it starts from; those without options of their own are there for nothing.
         source: where a single operator starts, None to keep the operator there is.
+        is_bound: whether the price is only known to be no lower.
     """
 
     price: float
     needs: tuple[str, ...]
     source: str | None
+    is_bound: bool = False
 
 
 Options = dict[str, tuple[Option, ...]]
 """In topological order; of equal prices the first option wins."""
+Settle = Callable[[str, Option], Option | None]
+"""The option of a value with its real price; None where there is none after all."""
 
 
-def cheapest(options: Options, required: Collection[str]) -> dict[str, Option]:
+def at_its_bound(name: str, option: Option) -> Option:
+    """Takes the bound for the price."""
+    return replace(option, is_bound=False)
+
+
+def cheapest(options: Options, required: Collection[str], settle: Settle = at_its_bound) -> dict[str, Option]:
     """The option of every value that is computed, in topological order.
+
+    A price that is only a bound is settled once the option would be taken: what is dearer at best is never looked at.
 
     Exact for chains and trees; elsewhere never dearer than computing every shared value once. Time is linear in the
     number of values, as components are cut off by what is required.
@@ -47,8 +58,20 @@ def cheapest(options: Options, required: Collection[str]) -> dict[str, Option]:
     required = frozenset(required)
     chosen: dict[str, Option] = {}
     for names in _components(options, required):
-        chosen.update(_solve({name: options[name] for name in names}, required))
+        chosen.update(_settled({name: options[name] for name in names}, required, settle))
     return {name: chosen[name] for name in options if name in chosen}
+
+
+def _settled(options: Options, required: frozenset[str], settle: Settle) -> dict[str, Option]:
+    while True:
+        best = _solve(options, required)
+        unsure = {name: option for name, option in best.items() if option.is_bound}
+        if not unsure:
+            return best
+        for name, option in unsure.items():
+            found = settle(name, option)
+            others = (found if way is option else way for way in options[name])
+            options[name] = tuple(way for way in others if way is not None)
 
 
 def _solve(options: Options, required: frozenset[str]) -> dict[str, Option]:

@@ -27,6 +27,8 @@ from onnx_nepenthe.regions import Affine
 
 HOPELESS = 12.0
 """A candidate with this many times the multiply-adds of what it replaces is not worth timing."""
+BEST_GAIN = 0.5
+"""Seconds per multiply-add of a composition that takes long to compute, relative to the best of what it replaces."""
 SECONDS_PER_MAC = 2e-11
 """Price, in seconds, of what cannot be timed; only its order of magnitude matters."""
 NEVER_S = 1e6
@@ -52,6 +54,7 @@ class MeasuredCosts:
     table: OperatorTable
     dims: Mapping[str, int]
     _estimate: MultiplyAdds = field(init=False)
+    _rates: dict[str, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._estimate = MultiplyAdds(self.dims)
@@ -75,6 +78,17 @@ class MeasuredCosts:
         kept = kept_cost(value, form, self.dims)
         if not kept.elements and not kept.macs:
             return SMALLEST_COST_S
+        price = self._kept_price(value, form)
+        if kept.macs:
+            self._rates[value.name] = price / kept.macs
+        return price
+
+    def floor(self, outline: Form, replaced: Sequence[str]) -> float:
+        """Twice as fast per multiply-add as the fastest of the operators it replaces, where those are weighted."""
+        rates = [self._rates[name] for name in replaced if name in self._rates]
+        return BEST_GAIN * min(rates, default=0.0) * form_cost(outline, self.dims).macs
+
+    def _kept_price(self, value: Affine, form: Form | None) -> float:
         operands = [operand for operand in value.op.inputs if operand is not None and operand.constant is None]
         after = fused_after(self.view, value.name)
         key = json.dumps(["keep", op_signature(value.op, self.dims), after.op_type if after else ""])

@@ -6,19 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from onnx_nepenthe.affine.forms import Form
-from onnx_nepenthe.affine.maps import is_identity
-from onnx_nepenthe.cheapest import Option, cheapest
-from onnx_nepenthe.emit import Dialect, dialect_of, is_emittable
+from onnx_nepenthe.cheapest import cheapest
+from onnx_nepenthe.emit import dialect_of
 from onnx_nepenthe.errors import Refused
-from onnx_nepenthe.graph.view import GraphView
-from onnx_nepenthe.ops.base import Chain
 from onnx_nepenthe.prices import CostModel
-from onnx_nepenthe.regions import Affine, Atlas
-
-
-def is_nothing(form: Form) -> bool:
-    """Whether the form is that of the source itself."""
-    return form.is_straight and is_identity(form.core)
+from onnx_nepenthe.regions import Atlas
+from onnx_nepenthe.ways import Ways, direct, is_nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,74 +52,6 @@ class Region:
     gain: float
 
 
-def _options(atlas: Atlas, costs: CostModel) -> dict[str, tuple[Option, ...]]:
-    """By affine value: keep its operator, or one operator from any of its dominators.
-
-    Forms are dropped once every affine value that starts from them is priced, so that memory follows the width of
-    the graph and not its length.
-    """
-    dialect, done = dialect_of(atlas.view), _done_with(atlas)
-    options: dict[str, tuple[Option, ...]] = {}
-    for name, value in atlas.affine.items():
-        if name in atlas.parents:
-            options[name] = (_kept(atlas, costs, value), *_singles(atlas, costs, dialect, value))
-        if done[name]:
-            atlas.forget(*done[name])
-    return options
-
-
-def _done_with(atlas: Atlas) -> dict[str, list[str]]:
-    """Affine value → the values that no later one starts from."""
-    last: dict[str, str] = {}
-    for name, value in atlas.affine.items():
-        last.update(dict.fromkeys((*value.operands, name), name))
-    done: dict[str, list[str]] = {name: [] for name in atlas.affine}
-    for name, user in last.items():
-        done[user].append(name)
-    return done
-
-
-def _kept(atlas: Atlas, costs: CostModel, value: Affine) -> Option:
-    return Option(costs.keep(value, _direct(atlas, value)), tuple(dict.fromkeys(_needed(value))), None)
-
-
-def _singles(atlas: Atlas, costs: CostModel, dialect: Dialect, value: Affine) -> Iterator[Option]:
-    dtype = atlas.view.tensors[value.name].dtype
-    for source in atlas.sources(value.name):
-        form = atlas.form(source, value.name)
-        if isinstance(form, Refused) or (source == value.operands[0] and _is_same(value, form, atlas.view)):
-            continue
-        if is_emittable(form, dtype, dialect):
-            yield Option(costs.single(form, value.name), (source,), source)
-
-
-def _direct(atlas: Atlas, value: Affine) -> Form | None:
-    """In terms of its operand, if it has one."""
-    form = atlas.form(value.operands[0], value.name) if len(set(value.operands)) == 1 else None
-    return form if isinstance(form, Form) else None
-
-
-def _needed(value: Affine) -> tuple[str, ...]:
-    """What its operator takes as it is; more than it is read from where a value that nothing can change is added."""
-    others = (t.name for t in value.op.inputs if t is not None and t.constant is None and t.name not in value.operands)
-    return (*value.operands, *others)
-
-
-def _is_same(value: Affine, form: Form, view: GraphView) -> bool:
-    """Whether `form` would be written as the operator that is there already."""
-    if value.op.op_type == "Identity" and value.name in view.outputs:
-        # What is an input, or an output already, cannot carry another name.
-        return value.operands[0] in (*view.inputs, *view.outputs)
-    if value.rectifier or is_nothing(form) or not isinstance(value.reading, Chain) or len(value.reading.steps) != 1:
-        return False
-    return set(_needed(value)) == set(value.operands) and value.op.op_type in _WRITTEN_AS_READ
-
-
-_WRITTEN_AS_READ = frozenset(
-    {"Conv", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "Transpose", "Reshape", "Flatten"}
-)
-
-
 def plan(atlas: Atlas, costs: CostModel) -> tuple[Region, ...]:
     """The cheapest way to compute every value that something else needs.
 
@@ -135,11 +60,12 @@ def plan(atlas: Atlas, costs: CostModel) -> tuple[Region, ...]:
     or keeps its own. Time is linear in the number of values (regions.WINDOW bounds the dominators).
     """
     required = required_values(atlas)
+    ways = Ways(atlas, costs, dialect_of(atlas.view))
     chosen: dict[str, Choice] = {}
-    for name, option in cheapest(_options(atlas, costs), required).items():
+    for name, option in cheapest(ways.options(), required, ways.settle).items():
         if option.source is None:
             continue
-        form = atlas.form(option.source, name)
+        form = ways.forms.get((option.source, name)) or atlas.form(option.source, name)
         if isinstance(form, Refused):
             raise AssertionError("a refused form was chosen")
         chosen[name] = Choice(name, option.source, form, between(atlas, option.source, name))
@@ -199,6 +125,6 @@ def _gain(atlas: Atlas, choices: list[Choice], costs: CostModel) -> float:
                 continue
             seen.add(name)
             value = atlas.affine[name]
-            before += costs.keep(value, _direct(atlas, value))
+            before += costs.keep(value, direct(atlas, value))
             todo.extend(value.operands)
     return before - after

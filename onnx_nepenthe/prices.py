@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,9 @@ class CostModel(Protocol):
     def keep(self, value: Affine, form: Form | None) -> float:
         """Price of leaving the operator of `value`; `form` in terms of its operand, if it has one."""
 
+    def floor(self, outline: Form, replaced: Sequence[str]) -> float:
+        """A price that no operator of this outline can be below; `replaced` are values that `keep` was asked for."""
+
 
 @dataclass(frozen=True)
 class EveryExact:
@@ -38,6 +41,10 @@ class EveryExact:
         """As `single`, for the operator as it is."""
         return _operators(kept_cost(value, form, self.dims))
 
+    def floor(self, outline: Form, replaced: Sequence[str]) -> float:
+        """As `single`, without a border; whether there is one is not known yet."""
+        return _operators(form_cost(outline, self.dims))
+
 
 @dataclass(frozen=True)
 class MultiplyAdds:
@@ -54,6 +61,10 @@ class MultiplyAdds:
     def keep(self, value: Affine, form: Form | None) -> float:
         """In multiply-adds."""
         return self._price(kept_cost(value, form, self.dims))
+
+    def floor(self, outline: Form, replaced: Sequence[str]) -> float:
+        """In multiply-adds."""
+        return self._price(form_cost(outline, self.dims))
 
     def _price(self, cost: Cost) -> float:
         return cost.macs + self.element * cost.elements + self.node * cost.nodes

@@ -15,6 +15,7 @@ import numpy as np
 from onnx_nepenthe.affine import forms
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel
+from onnx_nepenthe.affine.outline import Outline, outline_after, source_outline
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.ops.base import Chain, Mean, Reading, Reshape, Select, Stack, Step, Total, Transpose
@@ -83,6 +84,7 @@ class Atlas:
     constants: dict[str, tuple[int | None, FloatArray]] = field(default_factory=dict)
     roots: dict[str, str] = field(default_factory=dict)
     _forms: dict[str, dict[str, Form | Refused]] = field(default_factory=dict)
+    _outlines: dict[str, dict[str, Outline | Refused | None]] = field(default_factory=dict)
 
     def sources(self, name: str) -> Iterator[str]:
         """Dominators of `name`, nearest first, at most `WINDOW` of them."""
@@ -100,6 +102,31 @@ class Atlas:
                 self._forms.setdefault(value, {})[source] = self._compute(source, value)
         return self._forms[name][source]
 
+    def outline(self, source: str, name: str) -> Outline | Refused | None:
+        """What the form of `name` in terms of `source` will be; None where only computing it tells."""
+        if source == name:
+            shape = self.view.tensors[name].shape
+            return None if shape is None else source_outline(shape)
+        known = self._outlines.setdefault(name, {})
+        if source not in known:
+            known[source] = self._outlined(source, name)
+        return known[source]
+
+    def _outlined(self, source: str, name: str) -> Outline | Refused | None:
+        value = self.affine.get(name)
+        if value is None or len(value.operands) != 1:
+            return None
+        before = self.outline(source, value.operands[0])
+        reading = value.reading if isinstance(before, Outline) else None
+        if not isinstance(reading, Chain):
+            return before if isinstance(before, Refused) else None
+        found: Outline | Refused | None = before
+        for step in reading.steps:
+            if not isinstance(found, Outline) or not isinstance(step, PerChannel | Dense | Conv):
+                return found if isinstance(found, Refused) else None
+            found = outline_after(step, found)
+        return found
+
     def path(self, source: str, name: str) -> list[str]:
         """The affine values between `source` and `name`, `name` included, operands first."""
         found = _operands_first(name, lambda value: () if value == source else self.affine[value].operands)
@@ -112,9 +139,10 @@ class Atlas:
         return [operand for operand in self.affine[name].operands if source not in self._forms.get(operand, ())]
 
     def forget(self, *names: str) -> None:
-        """Drop the remembered forms of these values; all of them when none is named."""
+        """Drop the remembered forms and outlines of these values; all of them when none is named."""
         for name in names or tuple(self._forms):
             self._forms.pop(name, None)
+            self._outlines.pop(name, None)
 
     def _compute(self, source: str, name: str) -> Form | Refused:
         if source == name:

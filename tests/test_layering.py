@@ -32,6 +32,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
             "prices",
             "rules",
             "cheapest",
+            "ways",
             "cutting",
             "drift",
             "steps",
@@ -204,6 +205,11 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("prices", "regions"),
         ("plan", "prices"),
         ("plan", "cheapest"),
+        ("plan", "ways"),
+        ("ways", "cheapest"),
+        ("ways", "emit"),
+        ("ways", "prices"),
+        ("ways", "regions"),
         ("costs", "prices"),
     }
 )
@@ -293,7 +299,11 @@ def fault_inside(importer: str, target: str, *, late: bool) -> str | None:
     if importer == target:
         return None
     if importer == FACADE:
-        return None if target in FACADE_MAY_IMPORT and late else "the package imports only `publishing` and `run`, inside functions"
+        return (
+            None
+            if target in FACADE_MAY_IMPORT and late
+            else "the package imports only `publishing` and `run`, inside functions"
+        )
     if target == SIDE:
         allowed = importer == SIDE_IMPORTED_BY and late
         return None if allowed else f"only {SIDE_IMPORTED_BY} imports {SIDE}, inside functions"
@@ -417,7 +427,11 @@ WRONG = {
     "pipeline imports prune": ("pipeline.py", "def f():\n    import onnx_nepenthe.prune", "only cli imports prune"),
     "prune imports graph": ("prune/loop.py", "import onnx_nepenthe.graph", "prune imports rows 0-2"),
     "facade imports early": ("__init__.py", "from onnx_nepenthe.run import collapse", "inside functions"),
-    "facade imports a stage": ("__init__.py", "def f():\n    from onnx_nepenthe import plan", "only `publishing` and `run`"),
+    "facade imports a stage": (
+        "__init__.py",
+        "def f():\n    from onnx_nepenthe import plan",
+        "only `publishing` and `run`",
+    ),
     "through the facade": ("cli/run.py", "from onnx_nepenthe import collapse", "gives only"),
 }
 RIGHT = {

@@ -8,7 +8,8 @@ from math import prod
 
 import numpy as np
 
-from onnx_nepenthe.affine.convs import LARGEST_WEIGHT, align_convs, regroup
+from onnx_nepenthe.affine.convs import align_convs, regroup
+from onnx_nepenthe.affine.grids import LARGEST_WEIGHT
 from onnx_nepenthe.affine.maps import (
     AffineMap,
     Conv,

@@ -13,32 +13,14 @@ never computed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from math import gcd, prod
+from dataclasses import replace
+from math import gcd
 
 import numpy as np
 
+from onnx_nepenthe.affine.grids import BORDER, TOO_LARGE, Grid, grid_of, is_too_large, pads_after, try_padding
 from onnx_nepenthe.affine.maps import Conv, FloatArray, Ints, behind, with_settled_border
 from onnx_nepenthe.errors import Refused
-
-LARGEST_WEIGHT = 1 << 27
-"""Entries of the largest merged weight that is worth computing (1 GiB of float64)."""
-LARGEST_EFFORT = 4_000_000_000
-"""Multiply-adds of the most expensive composition that is worth computing (a second or so)."""
-BORDER = Refused(
-    "border: the second convolution is padded, so the outermost outputs would be wrong",
-    "move all padding to the first convolution before the last fine-tuning",
-)
-
-
-@dataclass(frozen=True)
-class _Grid:
-    """Where the taps of both convolutions fall, per spatial axis."""
-
-    dilations: Ints
-    kernel: Ints
-    first_steps: Ints
-    second_steps: Ints
 
 
 def compose_convs(second: Conv, first: Conv) -> Conv | Refused:
@@ -47,36 +29,29 @@ def compose_convs(second: Conv, first: Conv) -> Conv | Refused:
     refusal = _try_border(second, first)
     if refusal is not None:
         return refusal
-    grid = _grid(second, first)
+    grid = grid_of(second, first)
     groups = gcd(first.groups, second.groups)
-    out, inputs = second.weight.shape[0], first.in_channels // groups
-    if out * inputs * prod(grid.kernel) > LARGEST_WEIGHT or _effort(second, first, groups) > LARGEST_EFFORT:
-        return Refused("the merged weight would be too large to be worth computing")
+    if is_too_large(second, first, grid):
+        return TOO_LARGE
     bias, border = _constants(second, first, grid)
     merged = Conv(
         weight=_weight(second, first, groups, grid),
         bias=bias,
         strides=tuple(a * b for a, b in zip(first.strides, second.strides, strict=True)),
         dilations=grid.dilations,
-        pads_begin=_pads(first.pads_begin, first.strides, second.pads_begin),
-        pads_end=_pads(first.pads_end, first.strides, second.pads_end),
+        pads_begin=pads_after(first.pads_begin, first.strides, second.pads_begin),
+        pads_end=pads_after(first.pads_end, first.strides, second.pads_end),
         groups=groups,
         border=border,
     )
     return with_settled_border(merged)
 
 
-def _effort(second: Conv, first: Conv, groups: int) -> int:
-    """Multiply-adds of computing the merged weight."""
-    per_output = second.weight.shape[1] * prod(second.kernel) * first.in_channels // groups * prod(first.kernel)
-    return int(second.weight.shape[0] * per_output)
-
-
 def _try_border(second: Conv, first: Conv) -> Refused | None:
     constant = first.bias.any() or second.border is not None
-    for axis in range(first.spatial):
-        if first.kernel[axis] > 1 and (second.pads_begin[axis] or second.pads_end[axis]):
-            return BORDER
+    refusal = try_padding(second, first)
+    if refusal is not None:
+        return refusal
     if second.is_padded and constant and _own_tap(first) is None:
         return BORDER
     return None
@@ -91,24 +66,7 @@ def _own_tap(m: Conv) -> Ints | None:
     return tuple(begin // d for begin, d in zip(m.pads_begin, m.dilations, strict=True))
 
 
-def _grid(second: Conv, first: Conv) -> _Grid:
-    dilations, kernel, first_steps, second_steps = [], [], [], []
-    for axis in range(first.spatial):
-        k1, k2 = first.kernel[axis], second.kernel[axis]
-        d1, d2 = first.dilations[axis], first.strides[axis] * second.dilations[axis]
-        step = gcd(d1 if k1 > 1 else 0, d2 if k2 > 1 else 0) or 1
-        dilations.append(step)
-        first_steps.append(d1 // step if k1 > 1 else 1)
-        second_steps.append(d2 // step if k2 > 1 else 1)
-        kernel.append((k1 - 1) * first_steps[-1] + (k2 - 1) * second_steps[-1] + 1)
-    return _Grid(tuple(dilations), tuple(kernel), tuple(first_steps), tuple(second_steps))
-
-
-def _pads(first: Ints, strides: Ints, second: Ints) -> Ints:
-    return tuple(p1 + s1 * p2 for p1, s1, p2 in zip(first, strides, second, strict=True))
-
-
-def _weight(second: Conv, first: Conv, groups: int, grid: _Grid) -> FloatArray:
+def _weight(second: Conv, first: Conv, groups: int, grid: Grid) -> FloatArray:
     """(out, in / groups, *grid.kernel); the one of the two with more groups is never made dense."""
     if first.groups == groups or second.groups > groups:
         return _spread(second.weight, second.groups, regroup(first, groups), grid)
@@ -121,7 +79,7 @@ def _weight(second: Conv, first: Conv, groups: int, grid: _Grid) -> FloatArray:
     return merged.reshape(out, -1, *grid.kernel)
 
 
-def _spread(w2: FloatArray, groups: int, w1: FloatArray, grid: _Grid) -> FloatArray:
+def _spread(w2: FloatArray, groups: int, w1: FloatArray, grid: Grid) -> FloatArray:
     """(out, in, *grid.kernel) from w2 (out, mid / groups, *k2) and w1 (mid, in, *k1)."""
     out, inputs = w2.shape[0], w1.shape[1]
     blocks2 = w2.reshape(groups, out // groups, *w2.shape[1:])
@@ -133,12 +91,12 @@ def _spread(w2: FloatArray, groups: int, w1: FloatArray, grid: _Grid) -> FloatAr
     return merged
 
 
-def _window(tap: Ints, kernel1: Ints, grid: _Grid) -> tuple[slice, ...]:
+def _window(tap: Ints, kernel1: Ints, grid: Grid) -> tuple[slice, ...]:
     steps = zip(tap, grid.second_steps, kernel1, grid.first_steps, strict=True)
     return tuple(slice(t * s2, t * s2 + (k - 1) * s1 + 1, s1) for t, s2, k, s1 in steps)
 
 
-def _constants(second: Conv, first: Conv, grid: _Grid) -> tuple[FloatArray, FloatArray | None]:
+def _constants(second: Conv, first: Conv, grid: Grid) -> tuple[FloatArray, FloatArray | None]:
     """Bias (out,) and border (out, *grid.kernel) of the merged convolution."""
     out = second.weight.shape[0]
     blocks = second.weight.reshape(second.groups, out // second.groups, *second.weight.shape[1:])
@@ -195,7 +153,7 @@ def align_convs(maps: list[Conv], sizes: tuple[int | None, ...]) -> list[Conv] |
         kernels.append((high - low) // step + 1)
         ends.append(tail + high)
     geometry = (tuple(begins), tuple(steps), tuple(kernels), tuple(ends))
-    return [_on_grid(m, *geometry) for m in maps]
+    return [_ongrid_of(m, *geometry) for m in maps]
 
 
 def _common_tail(tails: list[int], stride: int, size: int | None) -> int | None:
@@ -206,7 +164,7 @@ def _common_tail(tails: list[int], stride: int, size: int | None) -> int | None:
     return max(tails)
 
 
-def _on_grid(m: Conv, begins: Ints, steps: Ints, kernel: Ints, ends: Ints) -> Conv:
+def _ongrid_of(m: Conv, begins: Ints, steps: Ints, kernel: Ints, ends: Ints) -> Conv:
     window = []
     for axis, size in enumerate(m.kernel):
         start = (begins[axis] - m.pads_begin[axis]) // steps[axis]

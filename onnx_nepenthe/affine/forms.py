@@ -69,10 +69,11 @@ def _with_core(form: Form, step: AffineMap) -> Form | Refused:
     core = compose(step, form.core)
     if isinstance(core, Refused):
         return core
-    return replace(form, core=core, shape=_shape_after(step, form.shape))
+    return replace(form, core=core, shape=shape_after(step, form.shape))
 
 
-def _shape_after(step: AffineMap, shape: Shape) -> Shape:
+def shape_after(step: AffineMap, shape: Shape) -> Shape:
+    """Shape of step(value) for a value of this shape."""
     match step:
         case PerChannel():
             return shape

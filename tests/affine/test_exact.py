@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from onnx_nepenthe.affine import combine, convs
+from onnx_nepenthe.affine import combine, convs, grids
 from onnx_nepenthe.affine.compose import compose
 from onnx_nepenthe.affine.maps import (
     AffineMap,
@@ -232,7 +232,7 @@ def test_a_long_axis_is_never_made_a_square_matrix() -> None:
 
 
 def test_a_merged_weight_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convs, "LARGEST_WEIGHT", 5 * C * 9 - 1)
+    monkeypatch.setattr(grids, "LARGEST_WEIGHT", 5 * C * 9 - 1)
     refused = compose(conv(5, C, 3, pad=1), conv(C, C, 1))
     assert isinstance(refused, Refused)
     assert "too large" in refused.reason

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from onnx_nepenthe.affine.convs import BORDER
+from onnx_nepenthe.affine.grids import BORDER
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.errors import Refused
 from tests.helpers.build import Builder, Dims

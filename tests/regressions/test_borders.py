@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from onnx_nepenthe.affine.convs import BORDER
+from onnx_nepenthe.affine.grids import BORDER
 from tests.helpers.build import Builder
 from tests.helpers.compare import operators
 from tests.helpers.exact import stages

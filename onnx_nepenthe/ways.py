@@ -1,0 +1,134 @@
+"""The ways to compute each affine value, priced: keep its operator, or one operator from an earlier value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.affine.maps import is_identity
+from onnx_nepenthe.affine.outline import Outline
+from onnx_nepenthe.cheapest import Option
+from onnx_nepenthe.emit import Dialect, is_emittable
+from onnx_nepenthe.errors import Refused
+from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.ops.base import Chain
+from onnx_nepenthe.prices import CostModel
+from onnx_nepenthe.regions import Affine, Atlas
+
+LAZY_EFFORT = 1 << 24
+"""Multiply-adds of a composition that is worth a look at its outline first."""
+
+
+def is_nothing(form: Form) -> bool:
+    """Whether the form is that of the source itself."""
+    return form.is_straight and is_identity(form.core)
+
+
+@dataclass
+class Ways:
+    """Prices the ways to compute values; what takes long to compose only when it could be the cheapest."""
+
+    atlas: Atlas
+    costs: CostModel
+    dialect: Dialect
+    forms: dict[tuple[str, str], Form] = field(default_factory=dict)
+
+    def options(self) -> dict[str, tuple[Option, ...]]:
+        """By affine value: keep its operator, or one operator from any of its dominators.
+
+        Forms are dropped once every affine value that starts from them is priced, so that memory follows the width of
+        the graph and not its length.
+        """
+        done = _done_with(self.atlas)
+        options: dict[str, tuple[Option, ...]] = {}
+        for name, value in self.atlas.affine.items():
+            if name in self.atlas.parents:
+                options[name] = (_kept(self.atlas, self.costs, value),)
+                options[name] += tuple(self._singles(value, options))
+            if done[name]:
+                self.atlas.forget(*done[name])
+        return options
+
+    def _singles(self, value: Affine, options: Mapping[str, tuple[Option, ...]]) -> Iterator[Option]:
+        for source in self.atlas.sources(value.name):
+            outline = self.atlas.outline(source, value.name)
+            if isinstance(outline, Refused):
+                continue
+            if outline is not None and outline.effort > LAZY_EFFORT:
+                found = self._bounded(source, value.name, outline, options)
+            else:
+                form = self._form(source, value)
+                found = None if form is None else Option(self.costs.single(form, value.name), (source,), source)
+            if found is not None:
+                yield found
+
+    def _bounded(
+        self, source: str, name: str, outline: Outline, options: Mapping[str, tuple[Option, ...]]
+    ) -> Option | None:
+        """What a composition costs at least; None when what is there costs less."""
+        replaced = self.atlas.path(source, name)
+        floor = self.costs.floor(outline.form, replaced)
+        if all(at in options for at in replaced) and floor >= sum(options[at][0].price for at in replaced):
+            return None
+        return Option(floor, (source,), source, is_bound=True)
+
+    def settle(self, name: str, option: Option) -> Option | None:
+        """The real price of what `_bounded` gave, after composing it."""
+        if option.source is None:
+            return option
+        form = self._form(option.source, self.atlas.affine[name])
+        self.atlas.forget(*self.atlas.path(option.source, name))
+        if form is None:
+            return None
+        self.forms[option.source, name] = form
+        return Option(self.costs.single(form, name), option.needs, option.source)
+
+    def _form(self, source: str, value: Affine) -> Form | None:
+        """How a single operator from `source` computes the value, if one does and is not there already."""
+        form = self.atlas.form(source, value.name)
+        if isinstance(form, Refused) or (source == value.operands[0] and _is_same(value, form, self.atlas.view)):
+            return None
+        return form if is_emittable(form, self.atlas.view.tensors[value.name].dtype, self.dialect) else None
+
+
+def _done_with(atlas: Atlas) -> dict[str, list[str]]:
+    """Affine value → the values that no later one starts from."""
+    last: dict[str, str] = {}
+    for name, value in atlas.affine.items():
+        last.update(dict.fromkeys((*value.operands, name), name))
+    done: dict[str, list[str]] = {name: [] for name in atlas.affine}
+    for name, user in last.items():
+        done[user].append(name)
+    return done
+
+
+def _kept(atlas: Atlas, costs: CostModel, value: Affine) -> Option:
+    return Option(costs.keep(value, direct(atlas, value)), tuple(dict.fromkeys(_needed(value))), None)
+
+
+def direct(atlas: Atlas, value: Affine) -> Form | None:
+    """In terms of its operand, if it has one."""
+    form = atlas.form(value.operands[0], value.name) if len(set(value.operands)) == 1 else None
+    return form if isinstance(form, Form) else None
+
+
+def _needed(value: Affine) -> tuple[str, ...]:
+    """What its operator takes as it is; more than it is read from where a value that nothing can change is added."""
+    others = (t.name for t in value.op.inputs if t is not None and t.constant is None and t.name not in value.operands)
+    return (*value.operands, *others)
+
+
+def _is_same(value: Affine, form: Form, view: GraphView) -> bool:
+    """Whether `form` would be written as the operator that is there already."""
+    if value.op.op_type == "Identity" and value.name in view.outputs:
+        # What is an input, or an output already, cannot carry another name.
+        return value.operands[0] in (*view.inputs, *view.outputs)
+    if value.rectifier or is_nothing(form) or not isinstance(value.reading, Chain) or len(value.reading.steps) != 1:
+        return False
+    return set(_needed(value)) == set(value.operands) and value.op.op_type in _WRITTEN_AS_READ
+
+
+_WRITTEN_AS_READ = frozenset(
+    {"Conv", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "Transpose", "Reshape", "Flatten"}
+)
