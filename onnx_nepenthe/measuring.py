@@ -35,8 +35,8 @@ def open_data(model: Model, options: Options) -> Source | None:
         raise UsageError("a measurement is compared with new data; give --data")
     if options.data is None:
         return None
-    ports = open_session(model, replace(options.config, optimise=False)).inputs
-    return open_source(options.data, ports, replace(options.source, seed=options.seed))
+    session = open_session(model, replace(options.config, optimise=False))
+    return open_source(options.data, session.inputs, replace(options.source, seed=options.seed), session.outputs)
 
 
 def gather(

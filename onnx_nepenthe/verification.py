@@ -48,10 +48,11 @@ def verify_files(before: PathLike, after: PathLike, options: Options) -> Verdict
 
 
 def _batches(path: PathLike, options: Options) -> tuple[Iterator[Batch], str]:
-    ports = open_session(Path(path), replace(options.config, optimise=False)).inputs
+    session = open_session(Path(path), replace(options.config, optimise=False))
+    ports = session.inputs
     if options.data is None:
         return _random(ports, options), "seeded random input"
-    source = open_source(options.data, ports, replace(options.source, seed=options.seed))
+    source = open_source(options.data, ports, replace(options.source, seed=options.seed), session.outputs)
     return _from_source(source, ports, options), source.name
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.registry import Registry
 from onnx_nepenthe.sources.ahead import mapped_ahead
 from onnx_nepenthe.sources.options import SourceOptions, check_limit
+from onnx_nepenthe.sources.ports import check_classes, class_count
 from onnx_nepenthe.sources.split import Part, check_part, part_size, split, thin
 
 __all__ = ["SOURCES", "Batch", "Entry", "Indices", "Part", "Piece", "Source", "SourceOptions", "open_source"]
@@ -64,10 +65,12 @@ class Source(ABC):
 
     Attributes:
         name: what reports and messages call it.
+        classes: how many the model tells apart; labels of one number a sample are checked against it. None: unknown.
     """
 
     def __init__(self, name: str, options: SourceOptions) -> None:
         self.name = name
+        self.classes: int | None = None
         self._options = options
 
     @abstractmethod
@@ -104,7 +107,13 @@ class Source(ABC):
             raise UsageError(f"the batch size must be at least 1, not {batch}")
         check_part(part)
         check_limit(limit)
-        return mapped_ahead(_read, _grouped(self._chosen(part, limit), batch), self._options.workers)
+        return mapped_ahead(self._checked, _grouped(self._chosen(part, limit), batch), self._options.workers)
+
+    def _checked(self, group: Sequence[_Sample]) -> Batch:
+        batch = _read(group)
+        if batch.labels is None or self.classes is None or batch.whole:
+            return batch
+        return replace(batch, labels=check_classes(batch.labels, self.classes, self.name))
 
     def _chosen(self, part: Part, limit: int | None) -> Iterator[_Sample]:
         count, seed = self.count(), self._options.seed
@@ -134,7 +143,9 @@ SOURCES: Registry[Entry] = Registry("data source")
 """Name → entry."""
 
 
-def open_source(spec: object, ports: Sequence[Tensor], options: SourceOptions | None = None) -> Source:
+def open_source(
+    spec: object, ports: Sequence[Tensor], options: SourceOptions | None = None, outputs: Sequence[Tensor] = ()
+) -> Source:
     """The data that `spec` means, checked against the model's inputs as far as that is quick.
 
     Args:
@@ -143,6 +154,7 @@ def open_source(spec: object, ports: Sequence[Tensor], options: SourceOptions | 
             Source, which is returned as it is.
         ports: the inputs a caller of the model must feed.
         options: see there.
+        outputs: of the model, to know its number of classes.
 
     Raises:
         UnreadableError: no such data, or data that do not fit the model.
@@ -155,7 +167,9 @@ def open_source(spec: object, ports: Sequence[Tensor], options: SourceOptions | 
         raise UsageError("the model has no inputs, so it takes no data")
     for name in SOURCES:
         if SOURCES[name].accepts(spec):
-            return SOURCES[name].open(spec, ports, options or SourceOptions())
+            source = SOURCES[name].open(spec, ports, options or SourceOptions())
+            source.classes = class_count(outputs)
+            return source
     raise _unknown(spec)
 
 

@@ -52,6 +52,8 @@ class Images(Source):
         size = self._pixels.size
         if size is None:
             with _opened(self._files[0]) as first:
+                # Damage is told by its name, not by what size it makes of the others.
+                first.load()
                 size = self._pixels.size_like((first.height, first.width))
             self._resize = "exact"
         self._size = size
@@ -77,10 +79,12 @@ class Images(Source):
         if image.size == (width, height) and self._crop_fraction == 1:
             return image
         if self._resize == "exact":
-            raise UnreadableError(
-                f"{path}: {image.height}x{image.width} pixels where {height}x{width} are needed;"
-                " choose an image size and how to resize"
+            needs = (
+                f"{height}x{width}, as the first one has and the model leaves open; give --image-size HxW (image_size)"
+                if self._pixels.size is None
+                else f"{height}x{width}; give --resize crop or --resize stretch (resize)"
             )
+            raise UnreadableError(f"{path}: {image.height}x{image.width} pixels, not {needs}")
         if self._resize == "stretch":
             return _scaled(image, self._size)
         return _cropped(image, self._size, self._crop_fraction)

@@ -138,6 +138,41 @@ def check_labels(labels: Array, samples: int, where: str) -> Array:
     return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
 
 
+def class_count(outputs: Sequence[Tensor]) -> int | None:
+    """How many classes the first output that holds scores (n, classes) tells apart; None where none does.
+
+    >>> class_count([Tensor("logits", ("N", 10), "float")]), class_count([Tensor("mask", ("N", 1, 8, 8), "float")])
+    (10, None)
+    """
+    for port in outputs:
+        if port.shape is None or len(port.shape) < 2 or not is_float(port):
+            continue
+        classes, rest = port.shape[1], port.shape[2:]
+        if isinstance(classes, int) and classes > 1 and all(size == 1 for size in rest):
+            return classes
+    return None
+
+
+def check_classes(labels: Array, classes: int, where: str) -> Array:
+    """Class numbers as they are; rows with a single one, one column a class, as class numbers.
+
+    Raises:
+        UnreadableError: a class that the model has not got.
+    """
+    if labels.ndim == 2 and labels.shape[1] == classes:
+        is_one_hot = bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())
+        return labels.argmax(axis=1).astype(np.int64) if is_one_hot else labels
+    if labels.ndim != 1 or not labels.size:
+        return labels
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0 or most >= classes:
+        raise UnreadableError(
+            f"{where}: label {least if least < 0 else most}, but the model tells {classes} classes apart, which are "
+            f"0 to {classes - 1}; renumber the labels, or leave them out"
+        )
+    return labels
+
+
 def common_length(shapes: Mapping[str, Sequence[int]], where: str) -> int:
     """Length of axis 0 of all arrays that have one.
 

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from onnx_nepenthe.errors import NepentheError
+from onnx_nepenthe.errors import NepentheError, UnreadableError
 from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.sources import SOURCES, Batch, Source, SourceOptions, open_source
 from onnx_nepenthe.sources.split import PARTS, Part, part_size, split
@@ -115,6 +115,7 @@ ROWS: Mapping[str, Sequence[Row]] = {
         Row(lambda _: list(pairs()), counted=False),
     ),
 }
+OUTPUTS = (Tensor("boxes", ("n", 4, 9), "float"), Tensor("logits", ("n", 3), "float"))
 CASES = [pytest.param(name, row, id=f"{name}-{at}") for name, rows in ROWS.items() for at, row in enumerate(rows)]
 
 
@@ -245,3 +246,17 @@ def test_no_batch_below_one_and_no_unknown_part(name: str, row: Row, folder: Pat
         source.batches(1, limit=0)
     with pytest.raises(NepentheError, match="no part of the data is called 'test'"):
         source.batches(1, "test")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "row"), CASES)
+def test_labels_of_classes_the_model_has_not_got_are_refused_by_name(name: str, row: Row, folder: Path) -> None:
+    source = open_source(row.make(folder), PORTS, outputs=OUTPUTS)
+    assert source.classes == 3
+    assert sum(batch.size for batch in source.batches(4)) == SAMPLES
+    source.classes = 2
+    if not row.labels:
+        assert sum(batch.size for batch in source.batches(4)) == SAMPLES
+        return
+    with pytest.raises(UnreadableError, match="label 2, but the model tells 2 classes apart") as caught:
+        list(source.batches(4))
+    assert str(caught.value).startswith(source.name)

@@ -135,7 +135,7 @@ def test_cropping_takes_the_centre_of_the_scaled_image(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path, port, crop_fraction=0.5)[0], np.asarray(larger)[2:6, 8:12])
     stretched = Image.fromarray(pixels).resize((4, 4), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(read(tmp_path, port, resize="stretch")[0], np.asarray(stretched))
-    with pytest.raises(UnreadableError, match=r"a\.png: 4x10 pixels where 4x4 are needed"):
+    with pytest.raises(UnreadableError, match=r"a\.png: 4x10 pixels, not 4x4; give --resize crop or --resize stretch"):
         read(tmp_path, port, resize="exact")
 
 
@@ -156,7 +156,7 @@ def test_a_dynamic_model_takes_the_size_asked_for_or_the_first_images(tmp_path: 
     assert read(tmp_path, DYNAMIC).shape == (1, 3, 5, 7)
     assert read(tmp_path, DYNAMIC, image_size=(3, 4)).shape == (1, 3, 3, 4)
     drawn(tmp_path / "b.png", 5, 8)
-    with pytest.raises(UnreadableError, match=r"b\.png: 5x8 pixels where 5x7 are needed; choose an image size"):
+    with pytest.raises(UnreadableError, match=r"b\.png: 5x8 pixels, not 5x7, as the first .* --image-size HxW"):
         read(tmp_path, DYNAMIC)
     assert read(tmp_path, DYNAMIC, image_size=(3, 4)).shape == (2, 3, 3, 4)
 
@@ -186,6 +186,14 @@ def test_a_stated_layout_may_show_that_the_channels_do_not_fit(tmp_path: Path) -
     drawn(tmp_path / "a.png")
     with pytest.raises(UnsupportedError, match="has 4 channels"):
         read(tmp_path, Tensor("x", (1, 4, 6, 3)), layout="nchw")
+
+
+def test_a_first_image_that_is_broken_is_named_before_its_size_is_taken_for_that_of_all(tmp_path: Path) -> None:
+    drawn(tmp_path / "a.png", 9, 9)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-60])
+    drawn(tmp_path / "b.png")
+    with pytest.raises(UnreadableError, match=r"a\.png: not a readable image"):
+        open_source(tmp_path, [DYNAMIC])
 
 
 def test_broken_images_are_named(tmp_path: Path) -> None:

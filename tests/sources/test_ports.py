@@ -10,9 +10,11 @@ from onnx_nepenthe.errors import UnreadableError, UnsupportedError
 from onnx_nepenthe.opview import Tensor
 from onnx_nepenthe.sources.ports import (
     cast,
+    check_classes,
     check_dtype,
     check_labels,
     check_shape,
+    class_count,
     common_length,
     dtype_of,
     labels_name,
@@ -135,3 +137,33 @@ def test_lengths() -> None:
         common_length({"a": (3, 2), "b": (4,)}, "d")
     with pytest.raises(UnreadableError, match="d: holds no samples"):
         common_length({"a": (0, 2)}, "d")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "classes"),
+    [
+        ([port(shape=("n", 10))], 10),
+        ([port(shape=("n", 10, 1, 1))], 10),
+        ([port("int64", ("n", 7)), port(shape=("n", 3))], 3),
+        ([port(shape=("n", 1))], None),
+        ([port(shape=("n", "k"))], None),
+        ([port(shape=("n", 10, 8, 8)), port(shape=None), port(shape=("n",))], None),
+        ([], None),
+    ],
+)
+def test_the_number_of_classes_is_that_of_the_first_scores(outputs: list[Tensor], classes: int | None) -> None:
+    assert class_count(outputs) == classes
+
+
+@pytest.mark.parametrize(("labels", "wrong"), [([0, 3, 1], 3), ([0, -1], -1)])
+def test_labels_outside_the_classes_are_refused(labels: list[int], wrong: int) -> None:
+    with pytest.raises(UnreadableError, match=f"^d.npz: label {wrong}, but the model tells 3 classes apart.*renumber"):
+        check_classes(np.array(labels), 3, "d.npz")
+
+
+def test_labels_with_one_column_a_class_become_class_numbers() -> None:
+    assert check_classes(np.eye(3, dtype=np.int64)[[2, 0]], 3, "d").tolist() == [2, 0]
+    several = np.array([[1, 1, 0], [0, 0, 1]])
+    assert check_classes(several, 3, "d") is several
+    other = np.ones((2, 5), np.int64)
+    assert check_classes(other, 3, "d") is other
