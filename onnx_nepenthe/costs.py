@@ -27,7 +27,7 @@ from onnx_nepenthe.regions import Affine
 
 HOPELESS = 12.0
 """A candidate with this many times the multiply-adds of what it replaces is not worth timing."""
-BEST_GAIN = 0.5
+BEST_GAIN = 2 / 3
 """Seconds per multiply-add of a composition that takes long to compute, relative to the best of what it replaces."""
 SECONDS_PER_MAC = 2e-11
 """Price, in seconds, of what cannot be timed; only its order of magnitude matters."""
@@ -84,7 +84,7 @@ class MeasuredCosts:
         return price
 
     def floor(self, outline: Form, replaced: Sequence[str]) -> float:
-        """Twice as fast per multiply-add as the fastest of the operators it replaces, where those are weighted."""
+        """Half as fast again, per multiply-add, as the fastest weighted operator it replaces."""
         rates = [self._rates[name] for name in replaced if name in self._rates]
         return BEST_GAIN * min(rates, default=0.0) * form_cost(outline, self.dims).macs
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from onnx_nepenthe.affine.forms import Form
-from onnx_nepenthe.affine.maps import is_identity
+from onnx_nepenthe.affine.maps import is_identity, weight_bytes
 from onnx_nepenthe.affine.outline import Outline
 from onnx_nepenthe.cheapest import Option
 from onnx_nepenthe.emit import Dialect, is_emittable
@@ -18,6 +18,9 @@ from onnx_nepenthe.regions import Affine, Atlas
 
 LAZY_EFFORT = 1 << 24
 """Multiply-adds of a composition that is worth a look at its outline first."""
+
+LARGEST_HELD_BYTES = 1 << 24
+"""Of a form whose forms on the way are kept."""
 
 
 def is_nothing(form: Form) -> bool:
@@ -33,6 +36,7 @@ class Ways:
     costs: CostModel
     dialect: Dialect
     forms: dict[tuple[str, str], Form] = field(default_factory=dict)
+    _held: set[str] = field(default_factory=set)
 
     def options(self) -> dict[str, tuple[Option, ...]]:
         """By affine value: keep its operator, or one operator from any of its dominators.
@@ -78,11 +82,19 @@ class Ways:
         if option.source is None:
             return option
         form = self._form(option.source, self.atlas.affine[name])
-        self.atlas.forget(*self.atlas.path(option.source, name))
+        self._hold(self.atlas.path(option.source, name), form)
         if form is None:
             return None
         self.forms[option.source, name] = form
         return Option(self.costs.single(form, name), option.needs, option.source)
+
+    def _hold(self, path: Sequence[str], form: Form | None) -> None:
+        """Keep small forms on the way for the next value, which probably lies on the same way."""
+        is_elsewhere = self._held and self._held.isdisjoint(path)
+        self._held.update(path)
+        if is_elsewhere or (form is not None and weight_bytes(form.core) > LARGEST_HELD_BYTES):
+            self.atlas.forget(*self._held)
+            self._held.clear()
 
     def _form(self, source: str, value: Affine) -> Form | None:
         """How a single operator from `source` computes the value, if one does and is not there already."""

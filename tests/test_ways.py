@@ -31,7 +31,7 @@ class Bounded(MadeUp):
 
 
 def random_layers(source: random.Random) -> Atlas:
-    """Convolutions of all kinds, matrix products over channels, scales and shifts, a nonlinear operator now and then."""
+    """Convolutions of all kinds, scales and shifts, something nonlinear now and then."""
     g = Builder(np.random.default_rng(source.randrange(1000)))
     value, channels, outputs = "x", 4, []
     for _ in range(source.randint(3, 9)):

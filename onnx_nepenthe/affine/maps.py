@@ -143,6 +143,11 @@ def is_identity(m: AffineMap) -> bool:
     return isinstance(m, PerChannel) and bool(np.all(m.scale == 1) and np.all(m.offset == 0))
 
 
+def weight_bytes(m: AffineMap) -> int:
+    """Memory that its matrix or kernel takes."""
+    return m.weight.nbytes if isinstance(m, Dense | Conv) else 0
+
+
 def is_constant(m: AffineMap) -> bool:
     """Whether the value does not depend on the input at all."""
     match m:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from onnx_nepenthe.affine.grids import BORDER
 from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.affine.grids import BORDER
 from onnx_nepenthe.errors import Refused
 from tests.helpers.build import Builder, Dims
 from tests.helpers.compare import assert_same, feeds_for, operators
