@@ -76,7 +76,7 @@ def inspect(model: AnyModel, *, data: object = None, **options: Unpack[Arguments
 def pareto(
     model: AnyModel, folder: PathLike, *, data: object, drops: Iterable[float] = (), **options: Unpack[Arguments]
 ) -> Frontier:
-    """A folder of models to pick from: the exact collapse, and the best for each budget that no other beats.
+    """A folder of models to pick from: the exact collapse, and the best one for each budget.
 
     Args:
         model: as `collapse`.

@@ -10,6 +10,7 @@ from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.outcome import Outcome, Price
 
 EXACT = "exact"
+BEATEN = "its model is not clearly faster than one that costs no more points, bytes or depth"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +32,15 @@ class Point:
     file: str = ""
 
     @property
-    def aims(self) -> tuple[float, ...]:
-        """Drop in points, time relative to the input's, bytes of weights, weighted depth; less is better in each."""
+    def costs(self) -> tuple[float, float, float]:
+        """Drop in points, bytes of weights, weighted depth; less is better in each."""
         size = self.outcome.after.size
-        return (self.price.drop, 1.0 / self.latency.speedup, float(size.weight_bytes), float(size.weighted_depth))
+        return self.price.drop, float(size.weight_bytes), float(size.weighted_depth)
+
+    def makes_idle(self, other: Point) -> bool:
+        """Whether nobody would pick `other`: it costs no less in any respect and is not clearly faster."""
+        is_cheaper = all(own <= its for own, its in zip(self.costs, other.costs, strict=True))
+        return is_cheaper and other.latency.low <= self.latency.high
 
 
 @dataclass(frozen=True)
@@ -70,27 +76,19 @@ class Frontier:
         return self.points[0]
 
 
-def is_dominated(aims: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
-    """Whether one of the others is at least as good in every respect and better in one.
-
-    >>> is_dominated((1.0, 1.0), [(1.0, 0.9)]), is_dominated((1.0, 1.0), [(1.0, 1.0), (0.5, 2.0)])
-    (True, False)
-    """
-    return any(
-        tuple(other) != tuple(aims) and all(o <= a for o, a in zip(other, aims, strict=True)) for other in others
-    )
-
-
 def front_of(exact: Point, others: Sequence[Point]) -> Frontier:
-    """The exact collapse, which is always kept as it alone promises the same numbers, and what nobody dominates."""
-    every = [exact.aims, *(point.aims for point in others)]
-    kept = [point for point in others if not is_dominated(point.aims, every)]
-    missing = [
-        Missing(point.allowed or 0.0, "another model is at least as good in every respect")
-        for point in others
-        if point not in kept
-    ]
-    points = [exact, *sorted(kept, key=lambda point: point.allowed or 0.0)]
+    """The exact collapse, which is always kept as it alone promises the same numbers, and what adds something to it.
+
+    Speeds whose intervals meet count as equal, as the next timing may turn them round.
+    """
+    kept = [exact]
+    missing = []
+    for point in sorted(others, key=lambda point: (*point.costs, -point.latency.speedup)):
+        if any(one.makes_idle(point) for one in kept):
+            missing.append(Missing(point.allowed or 0.0, BEATEN))
+            continue
+        kept.append(point)
+    points = [exact, *sorted(kept[1:], key=lambda point: point.allowed or 0.0)]
     return Frontier(tuple(replace(p, file=_file(at, p)) for at, p in enumerate(points)), tuple(missing))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from onnx_nepenthe.frontier import Point, front_of, is_dominated
+from onnx_nepenthe.frontier import BEATEN, Point, front_of
 from onnx_nepenthe.graph.stats import ModelSize
 from onnx_nepenthe.outcome import Side
 from tests.helpers.outcomes import comparison, outcome, price
@@ -35,7 +35,17 @@ def test_names_say_what_is_lost() -> None:
 def test_what_another_beats_in_every_respect_is_left_out() -> None:
     front = front_of(point(0.0, 1.1, None), [point(1.0, 1.5, 1.0), point(2.0, 1.4, 2.0)])
     assert [one.allowed for one in front.points] == [None, 1.0]
-    assert [(one.allowed, "every respect" in one.reason) for one in front.missing] == [(2.0, True)]
+    assert [(one.allowed, one.reason) for one in front.missing] == [(2.0, BEATEN)]
+
+
+def test_speeds_whose_intervals_meet_are_equal() -> None:
+    assert files(point(1.0, 1.50, 1.0), point(2.0, 1.52, 2.0)) == ["00-exact.onnx", "01-drop1.onnx"]
+    assert len(files(point(1.0, 1.50, 1.0), point(2.0, 1.56, 2.0))) == 3
+
+
+def test_of_a_row_of_meeting_intervals_the_ends_are_kept() -> None:
+    row = [point(1.0, 1.50, 1.0), point(2.0, 1.53, 2.0), point(3.0, 1.56, 3.0)]
+    assert files(*row) == ["00-exact.onnx", "01-drop1.onnx", "02-drop3.onnx"]
 
 
 @pytest.mark.parametrize("better", [{"size": 900}, {"depth": 4}])
@@ -44,9 +54,8 @@ def test_better_in_one_respect_is_enough(better: dict[str, int]) -> None:
 
 
 def test_the_exact_model_stays_whatever_luck_others_have() -> None:
-    assert files(point(-1.0, 2.0, 0.0, size=10, depth=1))[0] == "00-exact.onnx"
+    assert files(point(-1.0, 2.0, 0.0, size=10, depth=1)) == ["00-exact.onnx", "01-drop-1.onnx"]
 
 
-def test_equals_do_not_dominate_each_other() -> None:
-    assert not is_dominated((1.0, 2.0), [(1.0, 2.0)])
-    assert is_dominated((1.0, 2.0), [(1.0, 2.0), (1.0, 1.5)])
+def test_of_equals_one_is_kept() -> None:
+    assert len(files(point(1.0, 1.5, 1.0), point(1.0, 1.5, 2.0))) == 2

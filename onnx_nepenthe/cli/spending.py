@@ -57,9 +57,9 @@ spending = together(
         "--pareto",
         metavar="DIR",
         type=FILE,
-        help="Write a folder of models to pick from instead: the exact one, and the best for each of --drops that no "
-        "other beats in points, speed, size and depth at once; with frontier.json and frontier.svg. A folder of that "
-        "name is replaced when it is an earlier one, and refused when it has anything else in it.",
+        help="Write a folder of models to pick from instead: the exact one, and the best for each of --drops that is "
+        "clearly faster than those that cost no more points, bytes and depth; with frontier.json and frontier.svg. A "
+        "folder of that name is replaced when it is an earlier one, and refused when it has anything else in it.",
     ),
     click.option(
         "--drops",
