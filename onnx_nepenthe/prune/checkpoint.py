@@ -25,7 +25,6 @@ from onnx_nepenthe.prune.tuning import Distillation, Pressure, Tuning
 
 LOG = logging.getLogger(__name__)
 PROGRESS = "progress.pt"
-INITIAL = "initial.pt"
 VERSION = 1
 State = Mapping[str, Any]
 """A subject's state dict."""
@@ -41,6 +40,7 @@ class Pending:
         notes: pairs of site and reason.
         tuning: how it differs from a full one.
         before: epochs that the round's earlier trainings took.
+        continues: it goes on with the round before, which was taken back.
     """
 
     phase: Phase
@@ -49,6 +49,7 @@ class Pending:
     notes: tuple[tuple[str, str], ...] = ()
     tuning: Tuning | None = None
     before: float = 0.0
+    continues: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,19 +76,19 @@ class Progress:
 
 
 class Checkpoint:
-    """A folder with the progress of one run, the network it began with and that of every accepted round."""
+    """A folder with the progress of one run and the networks that it may come back to.
+
+    Attributes:
+        folder: where they are; made when something is written.
+    """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Args:
-
-        folder: made when something is written.
-        settings: plain data; a checkpoint of others is refused.
-        """
-        self._folder, self._settings = folder, json.loads(json.dumps(settings))
+        """For a run with these settings, plain data; a checkpoint of others is refused."""
+        self.folder, self._settings = folder, json.loads(json.dumps(settings))
 
     def exists(self) -> bool:
         """Whether there is progress to resume."""
-        return (self._folder / PROGRESS).exists()
+        return (self.folder / PROGRESS).exists()
 
     def save(self, progress: Progress) -> None:
         """Replaces the progress saved before."""
@@ -126,49 +127,45 @@ class Checkpoint:
             midway=None if midway is None else Midway(tuple(Epoch(**epoch) for epoch in told["epochs"]), **midway),
         )
 
-    def save_network(self, number: int | None, state: State) -> None:
-        """Of an accepted round, or of the beginning (None)."""
-        self._write(_file(number), state)
+    def save_network(self, name: str, state: State) -> None:
+        """A network to come back to."""
+        self._write(f"{name}.pt", state)
 
-    def load_network(self, number: int | None) -> State:
+    def load_network(self, name: str) -> State:
         """What `save_network` wrote.
 
         Raises:
             UnreadableError: missing or damaged.
         """
-        state: State = self._read(_file(number))
+        state: State = self._read(f"{name}.pt")
         return state
 
     def _compare(self, told: Mapping[str, Any]) -> None:
         if told["version"] != VERSION:
-            raise UsageError(f"{self._folder}: a checkpoint of another version of this tool; start in another folder")
+            raise UsageError(f"{self.folder}: a checkpoint of another version of this tool; start in another folder")
         then, now = _flat(told["settings"]), _flat(self._settings)
         differing = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
         if differing:
             said = "; ".join(f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in differing[:3])
-            raise UsageError(f"{self._folder}: a checkpoint of another run: {said}; take another folder")
+            raise UsageError(f"{self.folder}: a checkpoint of another run: {said}; take another folder")
 
     def _write(self, name: str, value: Any) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        beside = self._folder / f".{name}.part"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / f".{name}.part"
         with beside.open("wb") as file:
             torch.save(value, file)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(self._folder / name)
-        LOG.debug("wrote %s", self._folder / name)
+        beside.replace(self.folder / name)
+        LOG.debug("wrote %s", self.folder / name)
 
     def _read(self, name: str) -> Any:
-        path = self._folder / name
+        path = self.folder / name
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
             reason = str(error).split("\n")[0]
             raise UnreadableError(f"{path}: no checkpoint that can be read ({reason}); start again") from error
-
-
-def _file(number: int | None) -> str:
-    return INITIAL if number is None else f"round-{number:03d}.pt"
 
 
 def _pending(plain: Mapping[str, Any] | None) -> Pending | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,22 +11,20 @@ from typing import Any
 
 from torch import nn
 
-from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.prune.archive import FAILED, INITIAL, Archive, of_round
 from onnx_nepenthe.prune.batches import Splits
 from onnx_nepenthe.prune.checkpoint import Checkpoint, Pending, Progress
 from onnx_nepenthe.prune.distributed import wait
 from onnx_nepenthe.prune.methods.base import Method
 from onnx_nepenthe.prune.optimising import place
 from onnx_nepenthe.prune.padding import move_padding
-from onnx_nepenthe.prune.rounds import TOLERANCE, Event, Result, Round
+from onnx_nepenthe.prune.rounds import Event, Phase, Result, Round
 from onnx_nepenthe.prune.settings import Settings, check, identity
-from onnx_nepenthe.prune.snapshot import snapshot
 from onnx_nepenthe.prune.subject import Subject
 from onnx_nepenthe.prune.tap import Statistics
 from onnx_nepenthe.prune.training import Epoch, Midway, Training
 from onnx_nepenthe.prune.workbench import Workbench
 
-LOG = logging.getLogger(__name__)
 Tell = Callable[[Event], None]
 
 
@@ -61,21 +58,18 @@ def run(
 
 
 class _Loop:
-    """What has been, and the networks to come back to: the initial, the dense and the last good one."""
+    """What has been, what is pending, and the networks to come back to."""
 
     _dense: nn.Module | None = None
     _statistics: Statistics
 
     def __init__(self, bench: Workbench, tell: Tell | None) -> None:
         self._bench, self._subject, self._training = bench, bench.subject, bench.training
-        self._is_first = bench.training.share.rank == 0
-        self._tell = tell if tell is not None and self._is_first else lambda _event: None
-        self._checkpoint: Checkpoint | None = None
-        if bench.settings.checkpoint is not None:
-            own = identity(bench.subject, bench.method, bench.config, bench.settings, bench.data, bench.training)
-            self._checkpoint = Checkpoint(bench.settings.checkpoint, own)
-        self._initial = self._good = snapshot(bench.subject)
-        self._progress = Progress()
+        is_first, folder = bench.training.share.rank == 0, bench.settings.checkpoint
+        self._tell = tell if tell is not None and is_first else lambda _event: None
+        own = (bench.subject, bench.method, bench.config, bench.settings, bench.data, bench.training)
+        checkpoint = None if folder is None else Checkpoint(folder, identity(*own))
+        self._archive, self._progress = Archive(checkpoint, writes=is_first), Progress()
         self._since = time.perf_counter()
 
     def run(self) -> Result:
@@ -86,34 +80,28 @@ class _Loop:
 
     def _open(self) -> Pending | None:
         """What to train first."""
-        found = self._found()
+        found = self._archive.found(resume=self._bench.settings.resume)
         # Nobody writes before everybody has looked.
         wait(self._training.share)
         if found is not None:
             return self._resumed(found)
-        self._save_network(None)
+        self._initial = self._good = self._failed = self._archive.keep(INITIAL, self._subject)
         if not self._bench.settings.is_trained:
             return self._begin(Pending("dense", 0))
         self._close(Pending("dense", 0), ())
         return self._next()
 
-    def _found(self) -> Progress | None:
-        if self._checkpoint is None or not self._checkpoint.exists():
-            return None
-        folder = self._bench.settings.checkpoint
-        if not self._bench.settings.resume:
-            raise UsageError(f"{folder}: holds a run; resume it (--resume), or take another folder")
-        LOG.info("going on from %s", folder)
-        return self._checkpoint.load()
-
     def _resumed(self, progress: Progress) -> Pending | None:
-        assert self._checkpoint is not None
-        self._initial, self._progress = self._checkpoint.load_network(None), progress
+        self._progress, recall = progress, self._archive.recall
+        self._initial = self._good = self._failed = recall(INITIAL)
         if progress.rounds:
-            self._subject.load_state_dict(self._checkpoint.load_network(0))
+            self._subject.load_state_dict(recall(of_round(0)))
             self._dense = copy.deepcopy(self._subject.module)
-            self._subject.load_state_dict(self._checkpoint.load_network(progress.good))
-            self._good, self._statistics = snapshot(self._subject), self._bench.measured()
+            self._good = recall(of_round(progress.good))
+            self._subject.load_state_dict(self._good)
+            self._statistics = self._bench.measured()
+            is_retried = self._bench.method.retries and not progress.rounds[-1].is_accepted
+            self._failed = recall(FAILED) if is_retried else self._failed
         if progress.pending is None:
             return self._next()
         assert progress.subject is not None
@@ -127,13 +115,7 @@ class _Loop:
 
     def _save(self, pending: Pending | None, midway: Midway | None = None) -> None:
         self._progress = replace(self._progress, pending=pending, subject=None, midway=midway)
-        if self._checkpoint is not None and self._is_first:
-            state = None if pending is None else self._subject.state_dict()
-            self._checkpoint.save(replace(self._progress, subject=state))
-
-    def _save_network(self, number: int | None) -> None:
-        if self._checkpoint is not None and self._is_first:
-            self._checkpoint.save_network(number, self._subject.state_dict())
+        self._archive.save(self._progress, self._subject)
 
     def _train(self, pending: Pending) -> tuple[Epoch, ...]:
         statistics = self._statistics if self._progress.rounds else {}
@@ -174,9 +156,13 @@ class _Loop:
         if self._end(proposal.done or self._unaffordable(tuning.epochs if tuning is not None else None)):
             self._subject.load_state_dict(self._good)
             return self._settle(number)
-        self._bench.apply(proposal, statistics, self._initial)
         notes = tuple((note.layer, note.reason) for note in proposal.notes)
-        return self._begin(Pending("round", number, proposal.linear, notes, tuning, before))
+        if proposal.continues:
+            self._subject.load_state_dict(self._failed)
+        elif not proposal.polishes:
+            self._bench.apply(proposal, statistics, self._initial)
+        phase: Phase = "polish" if proposal.polishes else "round"
+        return self._begin(Pending(phase, number, proposal.linear, notes, tuning, before, proposal.continues))
 
     def _settle(self, number: int) -> Pending | None:
         """A last fine-tuning with padding moved, once, where there is any to move."""
@@ -207,10 +193,11 @@ class _Loop:
         accuracy = self._training.evaluate(
             self._subject.module, validation if validation is not None else self._bench.data.train
         )
-        dense = self._progress.rounds[0].accuracy if self._progress.rounds else accuracy
-        is_accepted = accuracy >= self._bench.settings.theta.of(dense) - TOLERANCE
-        statistics = self._bench.measured()
-        entry = self._bench.record(pending, statistics, accuracy, is_accepted, epochs)
+        rounds, statistics = self._progress.rounds, self._bench.measured()
+        least = self._bench.settings.theta.of(rounds[0].accuracy if rounds else accuracy)
+        if pending.phase == "polish":
+            least = max(least, rounds[self._progress.good].accuracy)
+        entry = self._bench.record(pending, statistics, accuracy, least, epochs)
         entry, self._since = replace(entry, seconds_s=time.perf_counter() - self._since), time.perf_counter()
         self._keep(entry, statistics)
         self._save(None)
@@ -221,13 +208,14 @@ class _Loop:
         if not entry.number:
             self._dense = copy.deepcopy(self._subject.module)
         if entry.is_accepted or not entry.number:
-            self._good, self._statistics = snapshot(self._subject), statistics
+            self._good, self._statistics = self._archive.keep(of_round(entry.number), self._subject), statistics
             self._progress = replace(self._progress, good=entry.number)
-            self._save_network(entry.number)
             return
-        self._subject.load_state_dict(self._good)
-        if not self._bench.method.retries:
+        if self._bench.method.retries:
+            self._failed = self._archive.keep(FAILED, self._subject)
+        else:
             self._end(f"round {entry.number} fell to {entry.accuracy:.4f}, below theta, {self._theta:.4f}")
+        self._subject.load_state_dict(self._good)
 
     def _result(self) -> Result:
         progress, test = self._progress, self._bench.data.test

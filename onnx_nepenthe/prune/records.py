@@ -134,6 +134,8 @@ class Proposal:
         notes: what guards prevented.
         done: why the method has nothing more to do; "" when it has.
         tuning: how the next training differs from a full one; None when it does not.
+        continues: nothing is changed: the network that was taken back last is trained on from where it was.
+        polishes: nothing is changed: the last accepted network is trained on, and kept unless its accuracy falls.
     """
 
     masks: Mapping[str, BoolArray] = field(default_factory=dict)
@@ -143,6 +145,8 @@ class Proposal:
     notes: tuple[Note, ...] = ()
     done: str = ""
     tuning: Tuning | None = None
+    continues: bool = False
+    polishes: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,9 +158,13 @@ class Attempt:
         is_accepted: whether validation accuracy stayed at or above the threshold; if not, all of it was taken back.
         accuracy: on validation data, share of 1.
         epochs: what its training took.
+        missing: how far that is below the threshold; 0 when it is not.
+        continues: it was the attempt before, trained on.
     """
 
     linear: tuple[str, ...]
     is_accepted: bool
     accuracy: float
     epochs: float
+    missing: float = 0.0
+    continues: bool = False

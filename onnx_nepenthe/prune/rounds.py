@@ -15,9 +15,9 @@ from onnx_nepenthe.prune.methods.base import Method
 from onnx_nepenthe.prune.records import Attempt, Layer, Note, SiteStatistics
 from onnx_nepenthe.prune.training import Epoch
 
-Phase = Literal["dense", "fold", "round", "settle"]
-"""What a training is for: the dense network, the shares of the identity of Layer Folding, a round, the last
-fine-tuning with padding moved."""
+Phase = Literal["dense", "fold", "round", "polish", "settle"]
+"""What a training is for: the dense network, the shares of the identity of Layer Folding, a round, a fine-tuning that
+changes nothing else, the last fine-tuning with padding moved."""
 TOLERANCE = 1e-9
 """Accuracies that differ by less are one number; "dense - 1 point" is rounded."""
 
@@ -67,9 +67,11 @@ class Round:
 
     Attributes:
         number: 0 for the dense network.
-        phase: "dense", "round" or "settle".
+        phase: "dense", "round", "polish" or "settle".
         accuracy: on validation data, after training.
-        is_accepted: whether it stayed at or above theta; if not, all of it was taken back.
+        is_accepted: whether it stayed at or above theta (polished: did not fall); if not, all of it was taken back.
+        missing: how far it is below that; 0 when it is not.
+        continues: it is the round before, which was taken back, trained on.
         removed: names of the sites that became a line in this round.
         linear: names of all sites that are lines after it.
         entropy: name of the site → bits, on training data, as the method counts and averages.
@@ -86,6 +88,8 @@ class Round:
     phase: Phase
     accuracy: float
     is_accepted: bool
+    missing: float = 0.0
+    continues: bool = False
     removed: tuple[str, ...] = ()
     linear: tuple[str, ...] = ()
     entropy: Mapping[str, float] = field(default_factory=dict)
@@ -101,7 +105,9 @@ class Round:
     @property
     def attempt(self) -> Attempt:
         """What a method gets to know of it."""
-        return Attempt(self.removed, self.is_accepted, self.accuracy, self.epochs)
+        return Attempt(
+            self.removed, self.is_accepted, self.accuracy, self.epochs, self.missing, continues=self.continues
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and text."""

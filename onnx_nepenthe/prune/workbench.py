@@ -19,7 +19,7 @@ from onnx_nepenthe.prune.methods.base import Context, Method
 from onnx_nepenthe.prune.pressing import lowest
 from onnx_nepenthe.prune.records import Layer, Note, Proposal
 from onnx_nepenthe.prune.rectifier import Rectifier
-from onnx_nepenthe.prune.rounds import Round, state_of
+from onnx_nepenthe.prune.rounds import TOLERANCE, Round, state_of
 from onnx_nepenthe.prune.sensitivity import sensitivities
 from onnx_nepenthe.prune.settings import Settings
 from onnx_nepenthe.prune.snapshot import rewind
@@ -28,7 +28,7 @@ from onnx_nepenthe.prune.tap import Statistics, measure
 from onnx_nepenthe.prune.training import Epoch, Job, Midway, Training
 from onnx_nepenthe.prune.tuning import Tuning
 
-PHASES = {"dense": 0, "round": 0, "fold": 1, "settle": 2}
+PHASES = {"dense": 0, "round": 0, "polish": 0, "fold": 1, "settle": 2}
 """Number of the phase among the trainings of its round, for their random numbers."""
 
 
@@ -120,14 +120,17 @@ class Workbench:
         return Job(recipe, pending.number, PHASES[pending.phase], terms, midway, report)
 
     def record(
-        self, pending: Pending, statistics: Statistics, accuracy: float, is_accepted: bool, losses: Sequence[Epoch]
+        self, pending: Pending, statistics: Statistics, accuracy: float, theta: float, losses: Sequence[Epoch]
     ) -> Round:
         """Of the network as it is now."""
+        missing = theta - accuracy
         return Round(
             pending.number,
             pending.phase,
             accuracy,
-            is_accepted,
+            is_accepted=missing <= TOLERANCE,
+            missing=missing if missing > TOLERANCE else 0.0,
+            continues=pending.continues,
             removed=pending.removed,
             notes=tuple(Note(*note) for note in pending.notes),
             epochs=pending.before,

@@ -1,6 +1,6 @@
 """Pruning methods, one a file; importing the package fills `METHODS`."""
 
-from onnx_nepenthe.prune.methods import easier, egp, gradual, layer_folding, nepenthe, one_shot, sap, tlc
+from onnx_nepenthe.prune.methods import easier, egp, fast, gradual, layer_folding, nepenthe, one_shot, sap, tlc
 from onnx_nepenthe.prune.methods.base import METHODS, Context, Method, Need, Propose
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Propose",
     "easier",
     "egp",
+    "fast",
     "gradual",
     "layer_folding",
     "nepenthe",
