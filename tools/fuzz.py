@@ -1,7 +1,8 @@
-"""Collapse random graphs and compare each with itself: python tools/fuzz.py [COUNT] [FIRST_SEED]."""
+"""Collapse random graphs and compare each with itself: python tools/fuzz.py [COUNT] [FIRST_SEED] [--update-readme]."""
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 import traceback
@@ -10,13 +11,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.helpers.check_random import Tally, check_sample, draw_sample
+from tools.benchmarks import readme
 
 
 def main() -> int:
     """Print one line per graph that goes wrong, and a summary; the exit code is 1 if any did."""
-    count, first = (int(argument) for argument in [*sys.argv[1:3], *("1000", "0")[len(sys.argv[1:3]) :]])
+    given = _arguments()
     tally, wrong = Tally(), 0
-    for seed in range(first, first + count):
+    for seed in range(given.first, given.first + given.count):
         try:
             check_sample(draw_sample(random.Random(seed)), tally)
         except Exception as error:
@@ -24,8 +26,19 @@ def main() -> int:
             at = traceback.extract_tb(error.__traceback__)[-1]
             message = " ".join(str(error).split())[:200]
             print(f"seed {seed}: {type(error).__name__} at {Path(at.filename).name}:{at.lineno}: {message}", flush=True)
-    print(f"{tally}; {wrong} failures")
+    summary = f"{tally}; {wrong} failures"
+    print(summary)
+    if given.update_readme:
+        readme.replace("graphs", f"Random graphs of single operators: {summary}.")
     return int(wrong > 0)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("count", type=int, nargs="?", default=1000)
+    parser.add_argument("first", type=int, nargs="?", default=0)
+    parser.add_argument("--update-readme", action="store_true")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

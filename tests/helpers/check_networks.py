@@ -12,8 +12,9 @@ import onnx_ir as ir
 from onnx_nepenthe.graph.interface import compare, interface_of
 from onnx_nepenthe.linearise import Undecided
 from onnx_nepenthe.outcome import Outcome, RectifierRow
+from onnx_nepenthe.trial import compare_models
 from tests.helpers.build import Array
-from tests.helpers.collapsing import collapse, parts
+from tests.helpers.collapsing import CONFIG, collapse, parts
 from tests.helpers.compare import Feeds, assert_close, operators, run_runtime
 from tests.helpers.networks import Drawn
 from tests.helpers.reference import reference_values, run_reference
@@ -63,7 +64,7 @@ class Tally:
 
 
 def check_network(drawn: Drawn, latency: str, tally: Tally) -> onnx.ModelProto:
-    """Assert that the collapsed network is equal and that every forced rectifier is gone or explained.
+    """Assert that the collapsed network is equal, not slower, and every forced rectifier gone or explained.
 
     Returns:
         The result.
@@ -73,6 +74,7 @@ def check_network(drawn: Drawn, latency: str, tally: Tally) -> onnx.ModelProto:
     onnx.checker.check_model(after, full_check=True)
     assert compare(interface_of(ir.from_proto(drawn.model)), interface_of(ir.from_proto(after))) == []
     assert_equal(after, drawn.model, drawn.data, outcome)
+    assert outcome.latency is None or not outcome.latency.is_slower
     rows = {row.rectifier.key: row for row in outcome.inspection.rows}
     why = {key: _why(rows[key], outcome) for key in drawn.forced if not rows[key].removed}
     assert all(why.values()), f"unexplained: {[key for key, reason in why.items() if not reason]}"
@@ -97,6 +99,13 @@ def assert_equal(after: onnx.ModelProto, before: onnx.ModelProto, data: Feeds, o
         tolerance = max(tolerance, outcome.verdict.tolerance)
     assert_close([value[verifying] for value in got], [value[verifying] for value in want], tolerance)
     assert_close(run_reference(after, few), [values[info.name] for info in before.graph.output], tolerance)
+
+
+def is_slower(drawn: Drawn, after: onnx.ModelProto) -> bool:
+    """Whether the result is, on one sample, timed twice in sessions of its own."""
+    feeds = {name: array[:1] for name, array in drawn.data.items()}
+    models = [ir.from_proto(drawn.model), ir.from_proto(after)]
+    return all(compare_models(*models, feeds, CONFIG, np.random.default_rng(turn)).is_slower for turn in range(2))
 
 
 def _why(row: RectifierRow, outcome: Outcome) -> str:
