@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onnx_nepenthe import __version__
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.reference import chain_model
 from onnx_nepenthe.graph.serial import Model
@@ -29,6 +30,7 @@ CHAIN = 17
 SMALLEST_COST_S = 1e-8
 """Nothing is free: of two equal costs, the shorter chain wins."""
 _DEFAULT = SessionConfig()
+DRIVER = Path("/proc/driver/nvidia")
 _MACHINE = ("cpu", "platform", "onnxruntime", "provider", "threads")
 
 
@@ -165,7 +167,23 @@ class OperatorTable:
 def _fingerprint(config: SessionConfig) -> str:
     machine = environment(config)
     facts = {name: machine[name] for name in _MACHINE}
-    return json.dumps({**facts, "cores": os.cpu_count(), "optimise": config.optimise}, sort_keys=True)
+    more: dict[str, object] = {"cores": os.cpu_count(), "optimise": config.optimise, "onnx_nepenthe": __version__}
+    if config.provider != "cpu":
+        more["accelerators"] = accelerators()
+    return json.dumps({**facts, **more}, sort_keys=True)
+
+
+def accelerators(folder: Path = DRIVER) -> list[str]:
+    """Version of the driver and models of the NVIDIA devices; none where there is no such driver.
+
+    A home folder may be shared by machines that differ in these alone.
+    """
+    found = [file.read_text(encoding="utf-8", errors="replace") for file in sorted(folder.glob("gpus/*/information"))]
+    models = [line.partition(":")[2].strip() for text in found for line in text.splitlines() if line[:5] == "Model"]
+    version = folder / "version"
+    if not version.is_file():
+        return models
+    return [version.read_text(encoding="utf-8", errors="replace").partition("\n")[0], *models]
 
 
 def _checked(costs: Mapping[str, object]) -> dict[str, float]:

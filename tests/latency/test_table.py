@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from onnx_nepenthe.graph.reference import identity_model
-from onnx_nepenthe.latency.table import CHAIN, SMALLEST_COST_S, OperatorTable
+from onnx_nepenthe.latency import table as module
+from onnx_nepenthe.latency.table import CHAIN, SMALLEST_COST_S, OperatorTable, accelerators
 from onnx_nepenthe.session import SessionConfig
 
 OVERHEAD_S = 1e-5
@@ -96,6 +97,38 @@ def test_another_configuration_has_another_file(tmp_path: Path) -> None:
     other = table(Machine(), folder=tmp_path, config=SessionConfig(threads=1))
     assert other.costs == {}
     assert json.loads(other.fingerprint)["threads"] == 1
+
+
+@pytest.mark.parametrize("name", ["cpu", "onnxruntime", "platform"])
+def test_another_machine_or_version_has_another_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table(Machine(), folder=tmp_path).cost_s("conv", lambda: (1e-3, {}))
+    real = module.environment
+    monkeypatch.setattr(module, "environment", lambda config: real(config) | {name: "another"})
+    other = table(Machine(), folder=tmp_path)
+    assert other.costs == {}
+    other.cost_s("conv", lambda: (1e-3, {}))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_accelerator_has_another_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SessionConfig("cuda")
+    monkeypatch.setattr(module, "accelerators", lambda: ["NVIDIA A"])
+    table(Machine(), folder=tmp_path, config=config).cost_s("conv", lambda: (1e-3, {}))
+    monkeypatch.setattr(module, "accelerators", lambda: ["NVIDIA B"])
+    assert table(Machine(), folder=tmp_path, config=config).costs == {}
+    assert "accelerators" not in json.loads(table(Machine()).fingerprint)
+
+
+def test_accelerators_are_read_from_their_driver(tmp_path: Path) -> None:
+    assert accelerators(tmp_path) == []
+    for number in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / "gpus" / number).mkdir(parents=True)
+        (tmp_path / "gpus" / number / "information").write_text("Model: \t\t NVIDIA H200\nIRQ:   10\n")
+    assert accelerators(tmp_path) == ["NVIDIA H200", "NVIDIA H200"]
+    (tmp_path / "version").write_text("NVRM version: 570.1\nGCC version: 12\n")
+    assert accelerators(tmp_path) == ["NVRM version: 570.1", "NVIDIA H200", "NVIDIA H200"]
 
 
 @pytest.mark.parametrize(
