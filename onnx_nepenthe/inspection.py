@@ -22,6 +22,7 @@ from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, RectifierRow, Refusal, Side
 from onnx_nepenthe.prove import UNPROVED, Bounds, bounds_of, describe, describe_relaxed, prove_regimes
 from onnx_nepenthe.proving.crown import Bend, relaxed_bounds
+from onnx_nepenthe.proving.effort import Effort
 from onnx_nepenthe.rectifiers import Rectifier, RefusedRectifier, find_rectifiers
 from onnx_nepenthe.session import environment, open_session
 from onnx_nepenthe.sources import Source
@@ -41,6 +42,7 @@ class Findings:
         measurement: counts on the calibration part, None without data.
         linearised: the decisions.
         proofs: by rectifier key, the proved piece of each channel and the argument.
+        notes: on how they were found.
     """
 
     model: Model
@@ -51,6 +53,7 @@ class Findings:
     measurement: Measurement | None
     linearised: Linearised
     proofs: Mapping[str, Proof] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def find(model: Model, options: Options, *, scan: bool = False) -> Findings:
@@ -70,17 +73,19 @@ def find(model: Model, options: Options, *, scan: bool = False) -> Findings:
     found, refused = find_rectifiers(view)
     rectifiers = tuple(r for r in found if not {r.op, r.rule} & options.skip)
     source = open_data(model, options)
-    proofs = prove(view, rectifiers, options.input_ranges, options.prove_budget_s)
+    effort = Effort(options.prove_budget_s, options.prove_work) if options.prove_budget_s > 0 else None
+    proofs = prove(view, rectifiers, options.input_ranges, effort)
+    notes = () if effort is None or not effort.stopped else (effort.stopped,)
     measurement = gather(model, rectifiers, proofs, source, options, scan=scan)
     linearised = decide_all(rectifiers, proofs, measurement, options)
-    return Findings(model, view, rectifiers, refused, source, measurement, linearised, proofs)
+    return Findings(model, view, rectifiers, refused, source, measurement, linearised, proofs, notes)
 
 
 def prove(
     view: GraphView,
     rectifiers: tuple[Rectifier, ...],
     ranges: Mapping[str, tuple[float, float]],
-    budget_s: float = 0.0,
+    effort: Effort | None = None,
 ) -> dict[str, tuple[IntArray, str]]:
     """Per rectifier the proved piece of each channel (-1 for none) and the argument.
 
@@ -88,7 +93,7 @@ def prove(
         view: the graph.
         rectifiers: of the graph.
         ranges: input → (low, high).
-        budget_s: seconds for the linear relaxation of what intervals leave open.
+        effort: for the linear relaxation of what intervals leave open; None for none.
     """
     bounds = bounds_of(view, ranges)
     proofs: dict[str, tuple[IntArray, str]] = {}
@@ -96,8 +101,8 @@ def prove(
         known = bounds.get(rectifier.operand)
         if known is not None:
             proofs[rectifier.key] = (_pieces(rectifier, known), describe(known))
-    if budget_s > 0 and any((pieces == UNPROVED).any() for pieces, _ in proofs.values()):
-        proofs.update(_relaxed(view, rectifiers, bounds, budget_s, proofs))
+    if effort is not None and any((pieces == UNPROVED).any() for pieces, _ in proofs.values()):
+        proofs.update(_relaxed(view, rectifiers, bounds, effort, proofs))
     return proofs
 
 
@@ -105,12 +110,12 @@ def _relaxed(
     view: GraphView,
     rectifiers: tuple[Rectifier, ...],
     bounds: Mapping[str, Bounds],
-    budget_s: float,
+    effort: Effort,
     proofs: Mapping[str, tuple[IntArray, str]],
 ) -> dict[str, tuple[IntArray, str]]:
     """Of the rectifiers of which the relaxation proves more."""
     bends = {r.output: Bend(r.operand, r.activation, r.axis) for r in rectifiers}
-    found = relaxed_bounds(view, bounds, bends, budget_s)
+    found = relaxed_bounds(view, bounds, bends, effort)
     where = {name: bounds[name] for name in view.inputs}
     more: dict[str, tuple[IntArray, str]] = {}
     for rectifier in rectifiers:
@@ -153,7 +158,7 @@ def report(
         refusals=refusals,
         side=side_of(findings.view, dims),
         samples=0 if measurement is None else measurement.samples,
-        notes=(*_notes_on(findings.model), *(() if measurement is None else measurement.notes)),
+        notes=(*_notes_on(findings.model), *findings.notes, *(() if measurement is None else measurement.notes)),
         environment=environment(options.config),
         measurement=measurement,
         drifts=() if measurement is None else drifted(findings.rectifiers, measurement, options),

@@ -28,7 +28,9 @@ class Options:
         data: what `sources.open_source` takes; None to do without.
         source: how data are read.
         input_ranges: input → (low, high) that callers promise.
-        prove_budget_s: seconds that proving may take beyond interval arithmetic, 0 for intervals alone.
+        prove_budget_s: seconds that proving may take beyond interval arithmetic, 0 for intervals alone; a report says
+            when they were not enough.
+        prove_work: multiply-adds that it may take; what is proved depends on them and not on how fast a machine is.
         proved_only: use no decision that rests on data.
         latency: how candidates are priced.
         config: provider and threads.
@@ -58,7 +60,8 @@ class Options:
     data: object = None
     source: SourceOptions = field(default_factory=SourceOptions)
     input_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    prove_budget_s: float = 5.0
+    prove_budget_s: float = 60.0
+    prove_work: float = 2e10
     proved_only: bool = False
     latency: LatencyMode = "measured"
     config: SessionConfig = field(default_factory=SessionConfig)

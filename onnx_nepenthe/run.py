@@ -54,6 +54,7 @@ class Arguments(TypedDict, total=False):
     source: SourceOptions
     input_ranges: Mapping[str, tuple[float, float]] | tuple[float, float]
     prove_budget_s: float
+    prove_work: float
     proved_only: bool
     latency: LatencyMode
     config: SessionConfig
@@ -217,17 +218,11 @@ def options_record(options: Options) -> dict[str, Any]:
     return {
         "data": None if options.data is None else _as_text(options.data),
         "input_ranges": {name: list(ends) for name, ends in options.input_ranges.items()},
-        "prove_budget_s": options.prove_budget_s,
-        "proved_only": options.proved_only,
-        "latency": options.latency,
+        **{name: getattr(options, name) for name in _PROVING},
         "provider": options.config.provider,
         "threads": options.config.threads,
         "custom_ops": list(options.config.custom_ops),
-        "batch": options.batch,
-        "latency_batch": options.latency_batch,
-        "seed": options.seed,
-        "limit": options.limit,
-        "verify_limit": options.verify_limit,
+        **{name: getattr(options, name) for name in _SAMPLES},
         "skip": sorted(options.skip),
         "freeze_initializers": options.freeze_initializers,
         "inline_functions": options.inline_functions,
@@ -244,6 +239,8 @@ def options_record(options: Options) -> dict[str, Any]:
 
 
 _REPEATED = ("seed", "limit")
+_PROVING = ("prove_budget_s", "prove_work", "proved_only", "latency")
+_SAMPLES = ("batch", "latency_batch", "seed", "limit", "verify_limit")
 _SPENDING = ("max_drop", "target_speedup", "metric", "fit_limit", "tune_limit")
 
 

@@ -98,10 +98,18 @@ model = together(
         "--prove-budget",
         "prove_budget_s",
         type=click.FloatRange(min=0),
-        default=5.0,
+        default=60.0,
         show_default=True,
         metavar="SECONDS",
-        help="For proofs beyond interval arithmetic; 0 for none.",
+        help="Time limit of proofs beyond interval arithmetic, 0 for none; the report says when it cut one off.",
+    ),
+    click.option(
+        "--prove-work",
+        type=click.FloatRange(min=0),
+        default=2e10,
+        show_default="2e10",
+        metavar="N",
+        help="Multiply-adds that those proofs may take; unlike a time it gives the same proofs on every machine.",
     ),
     click.option("--proved-only", is_flag=True, help="Decide nothing on data alone."),
     click.option(
@@ -139,7 +147,7 @@ def options_from(given: Mapping[str, Any], progress: Progress) -> Options:
 
 
 _PLAIN = (
-    *("data", "proved_only", "prove_budget_s", "latency", "batch", "latency_batch", "seed"),
+    *("data", "proved_only", "prove_budget_s", "prove_work", "latency", "batch", "latency_batch", "seed"),
     *(
         "limit",
         "verify_limit",

@@ -11,7 +11,6 @@ Differs in that numbers are bounded as runtimes round them (`crown_nodes`), and 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,6 +26,7 @@ from onnx_nepenthe.proving.crown_boxes import Box, box_from, by_channel, meet
 from onnx_nepenthe.proving.crown_lines import Lines, is_piecewise_linear, undecided
 from onnx_nepenthe.proving.crown_nodes import LARGEST_VALUE, OWN_ERROR, Affine, Kink, affine_node, kink_node
 from onnx_nepenthe.proving.crown_pool import Pool, pool_node
+from onnx_nepenthe.proving.effort import Effort, OutOfEffortError
 
 LOG = logging.getLogger(__name__)
 CLOSEST = (0.5, 0.0, 1.0)
@@ -35,6 +35,8 @@ NUMBERS_AT_ONCE = 2**17
 """In the coefficients of the rows that are pulled back together; they should fit a cache."""
 NEARLY = 0.25
 """Share of its interval by which a number may pass a knot and still be worth a second choice of lines."""
+BOXES = 3
+"""How often a node is computed for its box: the middle, the reach, and what an offset adds to that."""
 _Node = Affine | Kink | Pool
 
 
@@ -47,33 +49,29 @@ class Bend:
     axis: int | None
 
 
-class _OutOfTimeError(Exception):
-    """The budget is spent."""
-
-
 def relaxed_bounds(
-    view: GraphView, bounds: Mapping[str, Bounds], bends: Mapping[str, Bend], budget_s: float
+    view: GraphView, bounds: Mapping[str, Bounds], bends: Mapping[str, Bend], effort: Effort
 ) -> dict[str, Bounds]:
     """Tighter bounds of rectifiers' operands, where the relaxation could tighten them.
 
-    What is found depends on the graph alone as long as the budget suffices; when it does not, the rectifiers that
-    were reached keep their bounds and the others get none.
+    What is found depends on the graph and the work allowed alone, as long as the time suffices. When one of the two
+    does not, the rectifiers that were reached keep their bounds, the others get none, and `effort.stopped` says so.
 
     Args:
         view: the graph; sizes behind the first axis must be known.
         bounds: of its values, by intervals.
         bends: output of a rectifier → what it is.
-        budget_s: seconds to spend.
+        effort: what it may cost; spent.
 
     Returns:
         operand → bounds, told apart by channel.
     """
-    relaxation = _Relaxation(view, bounds, bends, time.monotonic() + budget_s)
+    relaxation = _Relaxation(view, bounds, bends, effort)
     try:
         for op in view.ops:
             relaxation.add(op)
-    except _OutOfTimeError:
-        LOG.info("the proof by linear relaxation stopped after %g s; raise the budget to go further", budget_s)
+    except OutOfEffortError as error:
+        LOG.info("%s", error)
     return relaxation.found
 
 
@@ -87,7 +85,7 @@ class _Relaxation:
     view: GraphView
     bounds: Mapping[str, Bounds]
     bends: Mapping[str, Bend]
-    deadline: float
+    effort: Effort
     boxes: dict[str, Box] = field(default_factory=dict)
     large: set[str] = field(default_factory=set)
     nodes: dict[str, _Node] = field(default_factory=dict)
@@ -95,7 +93,7 @@ class _Relaxation:
     lines: dict[tuple[str, float], Lines] = field(default_factory=dict)
 
     def add(self, op: OpView) -> None:
-        self._check_time()
+        self.effort.spend(0)
         operands = [operand.name for operand in op.inputs if operand is not None and operand.constant is None]
         for name in operands:
             self._admit(name)
@@ -105,10 +103,6 @@ class _Relaxation:
         for index, name in enumerate(op.outputs):
             if name and self.view.tensors[name].constant is None:
                 self._add_output(op, index, name)
-
-    def _check_time(self) -> None:
-        if time.monotonic() > self.deadline:
-            raise _OutOfTimeError
 
     def _admit(self, name: str) -> None:
         """Take a value that no node explains as anything within its bounds."""
@@ -135,6 +129,7 @@ class _Relaxation:
             made = affine_node(op, index, dtype, self.boxes) or (pool_node(op, self.boxes) if index == 0 else None)
         if made is None or not self._agrees(name, made[1]):
             return
+        self.effort.spend(BOXES * made[0].work)
         self.nodes[name] = made[0]
         known = box_from(self.bounds[name], made[1].sizes)
         self.boxes[name] = meet(made[1], known)
@@ -183,7 +178,6 @@ class _Relaxation:
         self, name: str, chosen: npt.NDArray[np.intp], sizes: tuple[int, ...], closest: float
     ) -> tuple[FloatArray, FloatArray]:
         """The smallest and largest value of some of the numbers of a value."""
-        self._check_time()
         form = np.zeros((2 * chosen.size, int(np.prod(sizes))))
         rows = np.arange(chosen.size)
         form[rows, chosen] = 1.0
@@ -211,6 +205,7 @@ class _Relaxation:
 
     def _pulled(self, node: _Node, a: FloatArray, closest: float) -> tuple[list[tuple[str, FloatArray]], FloatArray]:
         """Coefficients on the operands, and the constant that is left, less what rounding may take."""
+        self.effort.spend(a.shape[0] * node.work)
         lost = _dot(np.abs(a), node.error)
         if isinstance(node, Affine):
             return [(term.operand, term.back(a)) for term in node.terms], _dot(a, node.offset) - lost

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -67,6 +68,12 @@ class Term:
             a = pulled(step, a, before)
         return a
 
+    def work(self, after: Sizes) -> int:
+        """Multiply-adds, given the shape of a sample after all steps."""
+        sizes = (*self.before[1:], after)
+        counts = (prod(out) * max(1, terms_of(s, b)) for s, b, out in zip(self.steps, self.before, sizes, strict=True))
+        return sum(counts) if self.steps else prod(after)
+
     @property
     def count(self) -> int:
         """How many roundings the longest path through it has, at most."""
@@ -82,6 +89,12 @@ class Affine:
     offset: FloatArray
     error: FloatArray
 
+    @cached_property
+    def work(self) -> int:
+        """Multiply-adds of pulling one form back, or of computing one sample."""
+        after = self.offset.shape[1:]
+        return sum(term.work(after) for term in self.terms)
+
 
 @dataclass(frozen=True, eq=False)
 class Kink:
@@ -92,6 +105,11 @@ class Kink:
     activation: Activation
     box: Box
     error: FloatArray
+
+    @cached_property
+    def work(self) -> int:
+        """Multiply-adds of pulling one form back."""
+        return 2 * self.error.size
 
     def lines(self, closest: float) -> Lines:
         """The lines that hold it."""

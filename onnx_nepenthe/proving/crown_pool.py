@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,11 @@ class Pool:
     sure: npt.NDArray[np.bool_]
     most: FloatArray
     error: FloatArray
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds of pulling one form back."""
+        return self.error.size * prod(self.geometry.kernel)
 
     def pulled(self, a: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Coefficients on the operand and what is left as constants per number, for lower bounds of forms `a`."""

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from onnx_nepenthe.activations.base import Activation
 from onnx_nepenthe.graph.view import view_from_model
 from onnx_nepenthe.inspection import prove
+from onnx_nepenthe.proving.effort import Effort
 from onnx_nepenthe.rectifiers import find_rectifiers
 from onnx_nepenthe.session import Session, SessionConfig, open_session
 
@@ -38,7 +39,7 @@ def claims_of(model: onnx.ModelProto, ranges: Ranges, budget_s: float = 60.0) ->
     """What `inspection.prove` claims of the rectifiers whose channels are known."""
     view = view_from_model(ir.from_proto(model))
     rectifiers, _ = find_rectifiers(view)
-    proofs = prove(view, rectifiers, ranges, budget_s)
+    proofs = prove(view, rectifiers, ranges, Effort(budget_s) if budget_s else None)
     return [
         Claim(r.operand, r.activation, r.axis, *proofs[r.key])
         for r in rectifiers

@@ -15,6 +15,7 @@ from onnx_nepenthe.activations.base import Activation
 from onnx_nepenthe.graph.view import view_from_model
 from onnx_nepenthe.prove import Bounds, bounds_of
 from onnx_nepenthe.proving.crown import Bend, relaxed_bounds
+from onnx_nepenthe.proving.effort import Effort
 from onnx_nepenthe.rectifiers import find_rectifiers
 from tests.helpers.attack import Claim, claims_of, falsified, proved
 from tests.helpers.build import Builder
@@ -158,7 +159,7 @@ def test_values_stay_inside_their_bounds(make: Callable[[int], onnx.ModelProto],
     view = view_from_model(ir.from_proto(model))
     rectifiers, _ = find_rectifiers(view)
     bends = {r.output: Bend(r.operand, r.activation, r.axis) for r in rectifiers}
-    found = relaxed_bounds(view, bounds_of(view, {"x": box}), bends, 60.0)
+    found = relaxed_bounds(view, bounds_of(view, {"x": box}), bends, Effort(60.0))
     assert found
     rng = np.random.default_rng(seed)
     for name, bounds in found.items():
