@@ -96,7 +96,11 @@ def _exact(market: Market, options: Options) -> Point:
     plain = market.plain
     nothing = Spending(_model(market, plain), (), 0.0, 0)
     price = bill_of(market.shop, nothing.model, nothing, options)
-    return Point(replace(plain, price=price), price, plain.latency or market.start, None)
+    latency = plain.latency or market.start
+    if plain.model is None:
+        # It is the input: what a timing would show is noise.
+        latency = replace(latency, after_ms=latency.before_ms, speedup=1.0, low=1.0, high=1.0, pairs=0)
+    return Point(replace(plain, price=price), price, latency, None)
 
 
 def _point(market: Market, outcome: Outcome, allowed: float, options: Options) -> Point:

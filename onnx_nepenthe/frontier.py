@@ -61,7 +61,7 @@ class Frontier:
     """What `collapse --pareto` writes.
 
     Attributes:
-        points: the exact collapse, then the others by what they were allowed to cost.
+        points: the exact collapse, then the others by what they cost.
         missing: budgets without a model of their own.
         options: how it was run, JSON-able.
     """
@@ -88,8 +88,7 @@ def front_of(exact: Point, others: Sequence[Point]) -> Frontier:
             missing.append(Missing(point.allowed or 0.0, BEATEN))
             continue
         kept.append(point)
-    points = [exact, *sorted(kept[1:], key=lambda point: point.allowed or 0.0)]
-    return Frontier(tuple(replace(p, file=_file(at, p)) for at, p in enumerate(points)), tuple(missing))
+    return Frontier(tuple(replace(p, file=_file(at, p)) for at, p in enumerate(kept)), tuple(missing))
 
 
 def _file(at: int, point: Point) -> str:

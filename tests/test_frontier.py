@@ -28,6 +28,7 @@ def test_names_say_what_is_lost() -> None:
         "01-drop0.4.onnx",
         "02-drop1.25.onnx",
     ]
+    assert files(point(1.0, 1.6, 4.0), point(1.5, 1.9, 2.0)) == ["00-exact.onnx", "01-drop1.onnx", "02-drop1.5.onnx"]
     assert files(point(-0.004, 1.6, 0.0)) == ["00-exact.onnx", "01-drop0.onnx"]
     assert files(point(-0.3, 1.6, 0.0)) == ["00-exact.onnx", "01-drop-0.3.onnx"]
 

@@ -124,6 +124,21 @@ def test_where_nothing_is_exact_the_input_is_copied(
     assert len(onnx.load(tmp_path / "b" / first.file).graph.node) == len(onnx.load(case[0]).graph.node)
 
 
+def test_the_input_is_as_fast_as_itself(
+    tmp_path: Path, case: tuple[Path, Options], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = exploring.open_market
+
+    def without_gain(*rest: object) -> Market:
+        market = real(*rest)  # type: ignore[arg-type]
+        return dataclasses.replace(market, plain=dataclasses.replace(market.plain, model=None, latency=comparison(0.9)))
+
+    monkeypatch.setattr(exploring, "open_market", without_gain)
+    (point, *_) = publish(case[0], tmp_path / "out", case[1], (0.0,)).points
+    assert (point.latency.speedup, point.latency.low, point.latency.high, point.latency.pairs) == (1.0, 1.0, 1.0, 0)
+    assert (tmp_path / "out" / point.file).read_bytes() == case[0].read_bytes()
+
+
 def test_a_budget_that_cannot_be_kept_is_named(
     case: tuple[Path, Options], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

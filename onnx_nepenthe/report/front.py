@@ -25,8 +25,8 @@ def print_frontier(console: Console, front: Frontier) -> None:
     """One row per model, the input first."""
     price, side = front.exact.price, front.exact.outcome.inspection.side
     table = table_of(
-        ("model", "left", 19),
-        ("lost (95 %)", "right", 20),
+        ("model", "left", 18),
+        ("lost (95 %)", "right", 22),
         ("faster", "right", 6),
         ("rectifiers", "right", 10),
         ("depth", "right", 5),
