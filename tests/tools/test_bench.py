@@ -125,13 +125,27 @@ def test_a_file_that_is_not_there() -> None:
 
 def test_scaling_has_a_row_per_size(tmp_path: Path) -> None:
     report = tmp_path / "scaling.json"
-    done = bench("scaling", "--sizes", "20", "40", "--json", report)
+    done = bench("scaling", "--sizes", "20", "40", "--latency", "off", "macs", "--json", report)
     assert done.returncode == 0, done.stderr
     header, *rows = cells(done.stdout)
-    assert header[0] == "operators"
+    assert header[:2] == ["`--latency`", "operators"]
     found = json.loads(report.read_text(encoding="utf-8"))
-    assert [int(row[0]) for row in rows] == [entry["operators"] for entry in found]
+    assert [int(row[1]) for row in rows] == [entry["operators"] for entry in found]
+    assert [entry["latency"] for entry in found] == ["off", "off", "macs", "macs"]
     assert all(entry["after"] < entry["operators"] for entry in found)
+
+
+def test_large_models_take_little_more_memory_than_their_weights(tmp_path: Path) -> None:
+    report = tmp_path / "large.json"
+    done = bench("large", "--mib", "160", "--folder", tmp_path, "--kind", "perceptron", "--json", report)
+    assert done.returncode == 0, done.stderr
+    _, *rows = cells(done.stdout)
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert [row[1] for row in rows] == ["inspect", "collapse --latency off"]
+    assert [path.name for path in tmp_path.iterdir()] == ["large.json"]
+    for entry in found:
+        assert entry["weights_mib"] >= 160
+        assert entry["peak_mib"] - entry["small_mib"] <= 1.3 * entry["weights_mib"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["nothing"]])

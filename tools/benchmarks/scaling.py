@@ -1,4 +1,4 @@
-"""How the time of rewriting grows with the number of operators (latency not measured)."""
+"""How the time of rewriting grows with the number of operators."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ import onnx_ir as ir
 from benchmarks import readme
 from onnx import TensorProto, helper, numpy_helper
 
-from onnx_nepenthe.charting import chart
+from onnx_nepenthe.candidate import make_candidate
 from onnx_nepenthe.inspection import find
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.pipeline import collapse
-from onnx_nepenthe.plan import plan
-from onnx_nepenthe.prices import EveryExact
-from onnx_nepenthe.rewrite import rewrite
 from onnx_nepenthe.session import environment
 
 CHANNELS = 8
+LATENCIES = ("off", "macs", "measured")
 
 
 def network(operators: int, seed: int = 0) -> onnx.ModelProto:
@@ -73,12 +71,13 @@ def _positive(weights: list[onnx.TensorProto], rng: np.random.Generator, size: i
 def main(arguments: list[str]) -> None:
     """Print seconds per size, and per 1,000 operators."""
     parser = argparse.ArgumentParser(prog="tools/bench.py scaling", description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[300, 1000, 3000])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 3000, 10000])
+    parser.add_argument("--latency", choices=LATENCIES, nargs="+", default=["off"], help="how compositions are chosen")
     parser.add_argument("--verify", action="store_true", help="count verification too")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     parser.add_argument("--update-readme", action="store_true", help="put the table into README.md")
     options = parser.parse_args(arguments)
-    rows = [measured(size, verify=options.verify) for size in options.sizes]
+    rows = [measured(size, latency, verify=options.verify) for latency in options.latency for size in options.sizes]
     table = markdown(rows, verify=options.verify)
     print(table)
     if options.json is not None:
@@ -91,19 +90,21 @@ def main(arguments: list[str]) -> None:
 class Row:
     """One size: operators before and after, seconds for all, and the largest the process has been, MiB."""
 
+    latency: str
     operators: int
     after: int
     seconds: float
     peak_mib: float
 
 
-def measured(size: int, *, verify: bool) -> Row:
+def measured(size: int, latency: str, *, verify: bool) -> Row:
     """Rewrite a network of about `size` operators."""
     model = ir.from_proto(network(size))
+    options = Options(latency=latency)
     start = time.perf_counter()
-    after = verified(model) if verify else rewritten(model)
+    after = collapse(model, "scaling", options).after.size.nodes if verify else rewritten(model, options)
     seconds = time.perf_counter() - start
-    return Row(len(model.graph), after, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return Row(latency, len(model.graph), after, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def markdown(rows: list[Row], *, verify: bool) -> str:
@@ -111,27 +112,21 @@ def markdown(rows: list[Row], *, verify: bool) -> str:
     machine = environment()
     what = "and verification " if verify else ""
     lines = [
-        f"From the model in memory to the new model {what}(`--latency off`), random residual networks; "
+        f"From the model in memory to the new model {what}(no cache of timings), random residual networks; "
         f"Python {machine['python']}, {machine['cpu']}.",
         "",
-        "| operators | after | seconds | seconds per 1,000 | peak memory, MiB |",
-        "|---|---|---|---|---|",
+        "| `--latency` | operators | after | seconds | seconds per 1,000 | peak memory, MiB |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.operators:,} | {row.after:,} | {row.seconds:.2f} | {1000 * row.seconds / row.operators:.2f} "
-        f"| {row.peak_mib:.0f} |"
+        f"| {row.latency} | {row.operators:,} | {row.after:,} | {row.seconds:.2f} "
+        f"| {1000 * row.seconds / row.operators:.2f} | {row.peak_mib:.0f} |"
         for row in rows
     ]
     return "\n".join(lines)
 
 
-def verified(model: ir.Model) -> int:
-    """The whole pipeline but for latency; returns the number of operators."""
-    return collapse(model, "scaling", Options(latency="off")).after.size.nodes
-
-
-def rewritten(model: ir.Model) -> int:
-    """Everything but running the models: read, prove, decide, plan, rewrite."""
-    findings = find(model, Options(latency="off"))
-    atlas = chart(findings.view, findings.linearised.decisions)
-    return len(rewrite(model, findings.view, plan(atlas, EveryExact({}))).graph)
+def rewritten(model: ir.Model, options: Options) -> int:
+    """Everything but verification: read, prove, decide, plan, time if asked to, rewrite; the number of operators."""
+    candidate = make_candidate(find(model, options), options)
+    return len((candidate.model or model).graph)
