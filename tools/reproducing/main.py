@@ -18,7 +18,7 @@ import torch
 from benchmarks.readme import replace as put_into_readme
 from reproducing import tables
 from reproducing.data import Case, cifar10, digits
-from reproducing.runs import Plan, Row, made, timed_again
+from reproducing.runs import Plan, Row, Shipped, made, timed_again
 
 from onnx_nepenthe.errors import NepentheError, UsageError
 from onnx_nepenthe.prune.recipe import Recipe
@@ -62,12 +62,13 @@ def _timed_again(options: argparse.Namespace) -> int:
     if options.keep is None:
         raise UsageError("retime needs --keep FOLDER: where an earlier run left its models")
     found = json.loads((options.keep / RECORD).read_text(encoding="utf-8"))
-    rows = [timed_again(_row(row), options.keep, options.timed_batch) for row in found["rows"]]
+    rows = [timed_again(_row(row), options.keep, options.timed_batch, options.timed_s) for row in found["rows"]]
     return _show(options, found["experiment"], found["caption"], rows)
 
 
 def _row(plain: dict[str, Any]) -> Row:
-    return Row(**plain | {name: tuple(plain[name]) for name in ("pq", "accuracy")})
+    shipped = None if plain["shipped"] is None else Shipped(**plain["shipped"])
+    return Row(**plain | {name: tuple(plain[name]) for name in ("pq", "accuracy")} | {"shipped": shipped})
 
 
 def _show(options: argparse.Namespace, experiment: str, caption: str, rows: Sequence[Row]) -> int:
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--theta", default="dense-1", help="of `methods`; see onnx-nepenthe prune --help")
     parser.add_argument("--settle", type=float, default=0, help="epochs of a last fine-tuning with padding moved")
     parser.add_argument("--timed-batch", type=int, default=1, help="samples per call when models are timed")
+    parser.add_argument("--timed-s", type=float, default=4.0, help="seconds that timing a pair of models takes at most")
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="models and all numbers stay there")
@@ -131,9 +133,20 @@ def _plan(options: argparse.Namespace, case: Case, method: str, seed: int) -> Pl
         precision=options.precision,
     )
     # A comparison at equal sparsity, or a curve until collapse, must not stop early.
-    theta = options.theta if options.experiment == "methods" else "0"
-    network = (options.network, options.width)
-    return Plan(*network, method, settings, recipe, options.rounds, theta, options.settle, options.timed_batch)
+    is_table = options.experiment == "methods"
+    return Plan(
+        network=options.network,
+        width=options.width,
+        method=method,
+        options=settings,
+        recipe=recipe,
+        rounds=options.rounds,
+        theta=options.theta if is_table else "0",
+        settle=options.settle,
+        timed_batch=options.timed_batch,
+        timed_s=options.timed_s,
+        ships=is_table,
+    )
 
 
 def _table(experiment: str, rows: Sequence[Row]) -> str:

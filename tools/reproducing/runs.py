@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,6 @@ from onnx_nepenthe.session import SessionConfig, open_session
 
 LOG = logging.getLogger("reproduce")
 BATCH = 256
-TIMED_S = 4.0
 SHARPNESS_BATCHES = 2
 REFERENCE = SessionConfig(optimise=False)
 
@@ -53,6 +51,8 @@ class Plan:
         theta: as on the command line.
         settle: epochs of the last fine-tuning with padding moved; 0 for none.
         timed_batch: samples per call when models are timed.
+        timed_s: seconds that timing a pair of models takes at most.
+        ships: whether the result is exported and collapsed too.
     """
 
     network: str
@@ -64,6 +64,28 @@ class Plan:
     theta: str
     settle: float = 0.0
     timed_batch: int = 1
+    timed_s: float = 4.0
+    ships: bool = True
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What the ONNX half made of a network.
+
+    Attributes:
+        accuracy: of the collapsed model, on test data.
+        gone: rectifiers of the network that are not in it.
+        depth_before, depth: weighted operators on the longest path, of the dense and of the collapsed model.
+        speedup, low, high: dense ONNX model over the collapsed one, with the 95 % interval.
+    """
+
+    accuracy: float
+    gone: int
+    depth_before: int
+    depth: int
+    speedup: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -73,35 +95,26 @@ class Row:
     Attributes:
         method: its name.
         seed: of the run.
-        dense, test, collapsed: test accuracy of the dense network, the pruned one and its collapsed ONNX model.
+        dense, test: test accuracy of the dense network and of the pruned one.
         sites: rectifiers of the network.
         zero: of them at zero entropy or made a line.
         linear: of them made a line.
-        gone: of them not in the collapsed model.
-        depth_before, depth: weighted operators on the longest path, of the dense and of the collapsed model.
-        speedup, low, high: dense ONNX model over the collapsed one, with the 95 % interval.
         sparsity: share of the prunable weights that is gone.
         trainings: epochs of all trainings, in dense trainings.
         seconds_s: of pruning, all in.
         psp, sharpness: class-conditional entropy in bits (first order); mean |diagonal of the Hessian|.
         pq: PQ index of all prunable weights after each round.
         accuracy: on validation data after each round.
+        shipped: None when it was not exported.
     """
 
     method: str
     seed: int
     dense: float
     test: float
-    collapsed: float
     sites: int
     zero: int
     linear: int
-    gone: int
-    depth_before: int
-    depth: int
-    speedup: float
-    low: float
-    high: float
     sparsity: float
     trainings: float
     seconds_s: float
@@ -109,6 +122,7 @@ class Row:
     sharpness: float
     pq: tuple[float, ...]
     accuracy: tuple[float, ...]
+    shipped: Shipped | None = None
 
 
 def made(case: Case, plan: Plan, folder: Path) -> Row:
@@ -116,7 +130,7 @@ def made(case: Case, plan: Plan, folder: Path) -> Row:
     started = time.perf_counter()
     pruned = _pruned(case, plan)
     result, seconds_s = pruned.result, time.perf_counter() - started
-    collapsed = _collapsed(pruned, folder, plan)
+    shipped = _shipped(pruned, folder, plan) if plan.ships else None
     statistics = measure(pruned.subject, batches_of(case.splits.train, BATCH), by_class=True, sums=False)
     row = Row(
         method=plan.method,
@@ -133,10 +147,10 @@ def made(case: Case, plan: Plan, folder: Path) -> Row:
         sharpness=_sharpness(pruned.subject, case, plan.recipe.seed),
         pq=tuple(entry.pq_index for entry in result.rounds),
         accuracy=tuple(entry.accuracy for entry in result.rounds),
-        **collapsed,
+        shipped=shipped,
     )
     LOG.info("%s, seed %d, %.0f s: %s", plan.method, row.seed, seconds_s, result.reason)
-    LOG.info("  test %.4f -> %.4f, %d linear, %.2fx", row.dense, row.test, row.linear, row.speedup)
+    LOG.info("  test %.4f -> %.4f, %d linear", row.dense, row.test, row.linear)
     return row
 
 
@@ -150,8 +164,7 @@ def _pruned(case: Case, plan: Plan) -> Pruned:
     )
 
 
-def _collapsed(pruned: Pruned, folder: Path, plan: Plan) -> dict[str, Any]:
-    """The fields of `Row` that come from the ONNX half."""
+def _shipped(pruned: Pruned, folder: Path, plan: Plan) -> Shipped:
     dense, file, result = _files(folder, plan.method, plan.recipe.seed)
     export(pruned.dense.cpu(), pruned.example, dense, run=_outputs)
     pruned.export(file, _outputs)
@@ -163,24 +176,26 @@ def _collapsed(pruned: Pruned, folder: Path, plan: Plan) -> dict[str, Any]:
     options = Options(data=feeds, latency_batch=plan.timed_batch)
     before = record_of_outcome(onnx_half.collapse(dense, folder / "scratch.onnx", Options(latency="off"))[1])
     after = record_of_outcome(onnx_half.collapse(file, result, options)[1])
-    speed = _speed(dense, result, plan.timed_batch)
-    sites = len(pruned.subject.sites)
-    return {
-        "collapsed": _accuracy(result, pruned),
-        "gone": sites - after["rectifiers"]["after"],
-        "depth_before": before["weighted_depth"]["before"],
-        "depth": after["weighted_depth"]["after"],
-        "speedup": speed.speedup,
-        "low": speed.low,
-        "high": speed.high,
-    }
+    speed = _speed(dense, result, plan.timed_batch, plan.timed_s)
+    return Shipped(
+        accuracy=_accuracy(result, pruned),
+        gone=len(pruned.subject.sites) - after["rectifiers"]["after"],
+        depth_before=before["weighted_depth"]["before"],
+        depth=after["weighted_depth"]["after"],
+        speedup=speed.speedup,
+        low=speed.low,
+        high=speed.high,
+    )
 
 
-def timed_again(row: Row, folder: Path, batch: int) -> Row:
+def timed_again(row: Row, folder: Path, batch: int, seconds: float) -> Row:
     """The row with its speed-up measured anew, on the models that `made` left in `folder`."""
+    if row.shipped is None:
+        return row
     dense, _, result = _files(folder, row.method, row.seed)
-    speed = _speed(dense, result, batch)
-    return replace(row, speedup=speed.speedup, low=speed.low, high=speed.high)
+    speed = _speed(dense, result, batch, seconds)
+    shipped = replace(row.shipped, speedup=speed.speedup, low=speed.low, high=speed.high)
+    return replace(row, shipped=shipped)
 
 
 def _files(folder: Path, method: str, seed: int) -> tuple[Path, Path, Path]:
@@ -189,11 +204,11 @@ def _files(folder: Path, method: str, seed: int) -> tuple[Path, Path, Path]:
     return dense, pruned, collapsed
 
 
-def _speed(dense: Path, result: Path, batch: int) -> Comparison:
+def _speed(dense: Path, result: Path, batch: int, seconds: float) -> Comparison:
     config = SessionConfig()
     first, second, control = (open_session(path, config) for path in (dense, result, dense))
     feeds = random_feeds(first.inputs, {"N": batch}, np.random.default_rng(0))
-    return compare(first, second, feeds, rng=np.random.default_rng(0), control=control, budget_s=TIMED_S)
+    return compare(first, second, feeds, rng=np.random.default_rng(0), control=control, budget_s=seconds)
 
 
 def _outputs(path: Path, inputs: Array) -> Array:

@@ -19,15 +19,15 @@ def methods(rows: Sequence[Row]) -> str:
     """One line per method."""
     lines = [METHODS]
     for name, own in _by_method(rows):
-        sites = own[0].sites
+        sites, shipped = own[0].sites, [row.shipped for row in own if row.shipped is not None]
         cells = [
             name,
-            spread([100 * row.collapsed for row in own], 1, " %"),
-            spread([100 * (row.collapsed - row.dense) for row in own], 1),
+            spread([100 * one.accuracy for one in shipped], 1, " %"),
+            spread([100 * (row.shipped.accuracy - row.dense) for row in own if row.shipped is not None], 1),
             f"{spread([row.zero for row in own], 1)} of {sites}",
-            f"{spread([row.gone for row in own], 1)} of {sites}",
-            f"{own[0].depth_before} → {spread([row.depth for row in own], 1)}",
-            f"{spread([row.speedup for row in own], 2)}×",
+            f"{spread([one.gone for one in shipped], 1)} of {sites}",
+            f"{shipped[0].depth_before} → {spread([one.depth for one in shipped], 1)}",
+            f"{spread([one.speedup for one in shipped], 2)}×",
             spread([100 * row.sparsity for row in own], 0, " %"),
             spread([row.trainings for row in own], 1),
         ]
