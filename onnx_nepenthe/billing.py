@@ -12,35 +12,24 @@ from onnx_nepenthe.evidence import Fitted
 from onnx_nepenthe.graph.interface import compare as compare_interfaces
 from onnx_nepenthe.graph.interface import interface_of
 from onnx_nepenthe.graph.serial import Model
-from onnx_nepenthe.graph.view import view_from_model
+from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.inspection import side_of
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.metrics import paired_drop
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Bought, Inspection, Outcome, Price
 from onnx_nepenthe.rewrite import Rewrite
+from onnx_nepenthe.sketch import sketch
 from onnx_nepenthe.spending import Spending
 from onnx_nepenthe.steps import Step
-from onnx_nepenthe.workshop import Workshop
+from onnx_nepenthe.workshop import Made, Workshop
 
 
 def bill_of(shop: Workshop, result: Model, spending: Spending, options: Options) -> Price:
     """The price of `result`, on the verification data."""
     before, after = shop.original_scores("verification"), shop.scores(result, "verification")
     drop, low, high = paired_drop(before, after, np.random.default_rng(options.seed))
-    substitutes = tuple(
-        Bought(
-            one.made.substitute.source,
-            one.made.substitute.target,
-            one.made.substitute.kind,
-            len(one.made.substitute.rectifiers),
-            one.made.fitting.residual,
-            one.drop,
-            one.gain_ms,
-            tuple(op.label for op in shop.findings.view.ops if op.key in one.made.substitute.ops),
-        )
-        for one in spending.bought
-    )
+    substitutes = tuple(_bought(shop, one.made, one.drop, one.gain_ms) for one in spending.bought)
     return Price(
         metric=shop.metric,
         before=float(before.mean()),
@@ -53,7 +42,15 @@ def bill_of(shop: Workshop, result: Model, spending: Spending, options: Options)
         tuning_drop=spending.drop,
         considered=spending.considered,
         substitutes=substitutes,
+        refits=tuple(_bought(shop, made, 0.0, 0.0) for made in spending.refits),
     )
+
+
+def _bought(shop: Workshop, made: Made, drop: float, gain_ms: float) -> Bought:
+    one = made.substitute
+    labels = tuple(op.label for op in shop.findings.view.ops if op.key in one.ops)
+    residual = made.fitting.residual
+    return Bought(one.source, one.target, one.kind, len(one.rectifiers), residual, drop, gain_ms, labels)
 
 
 def outcome_of(
@@ -71,9 +68,7 @@ def outcome_of(
     after = view_from_model(result)
     fits = {key: one.made.fitting.residual for one in spending.bought for key in one.made.substitute.rectifiers}
     gone = frozenset(fits) | {row.rectifier.key for row in exact.inspection.rows if row.removed}
-    fitted = tuple(
-        Rewrite(one.target, one.source, one.replaced, one.target, f"fitted {one.kind}") for one in price.substitutes
-    )
+    fitted = tuple(_entry(findings.view, one) for one in (*price.substitutes, *price.refits))
     found = inspection.report(findings, exact.inspection.name, shop.options, gone, shop.dims)
     return replace(
         exact,
@@ -84,8 +79,14 @@ def outcome_of(
         latency=latency,
         price=price,
         message="collapsed",
-        steps=(Step(regions=shop.regions([one.made for one in spending.bought])), *exact.steps),
+        steps=(Step(regions=shop.regions(spending.made)), *exact.steps),
     )
+
+
+def _entry(view: GraphView, one: Bought) -> Rewrite:
+    before = sketch(view, one.source, one.target, one.replaced)
+    made = "refitted" if one.kind == "refit" else f"fitted {one.kind}"
+    return Rewrite(one.target, one.source, one.replaced, one.target, made, before)
 
 
 def _with_fits(found: Inspection, residuals: dict[str, float]) -> Inspection:

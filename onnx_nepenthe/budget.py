@@ -1,12 +1,10 @@
-"""Spend a stated price on substitutes: fit, score each alone, choose, refit, correct against the real metric."""
+"""Spend a stated price on substitutes: choose by what each costs alone, make them together, correct by the sum."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.inspection import Findings
@@ -14,21 +12,23 @@ from onnx_nepenthe.knapsack import least_drop, most_gain
 from onnx_nepenthe.latency.sizes import run_sizes
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.samples import timing_feeds
+from onnx_nepenthe.scale import Loss, Scale
 from onnx_nepenthe.spending import Priced, Spending
 from onnx_nepenthe.substitutes import Substitute
-from onnx_nepenthe.workshop import Made, Workshop, chunks
+from onnx_nepenthe.sweeping import sweep
+from onnx_nepenthe.workshop import Made, Workshop
 
 LOG = logging.getLogger(__name__)
-AT_ONCE = 24
-"""Substitutes fitted in one pass over the data."""
-WORST_RESIDUAL = 0.6
-"""A fit that leaves more of the target's variance than this is not tried."""
-ROUNDS = 8
+ROUNDS = 6
 """How often a plan is corrected against the real metric."""
-SMALLEST_SHARE = 0.005
-"""A substitute must save this share of the model's time to be scored."""
-Plan = tuple[tuple[Made, ...], float, tuple[int, ...]]
-"""(substitutes, drop on the tuning data, positions among the priced ones)."""
+MOVES = 4
+"""How many single changes of the best plan are tried and found too dear."""
+HOPE = 1.1
+"""A change is tried where it is expected to cost at most so many times the budget."""
+ROWS = 32_768
+"""Rows of a regression."""
+NEXT = 0.85
+"""Share of what a plan costs that the next one may, after it turned out too dear on verification data."""
 
 
 def open_shop(findings: Findings, options: Options) -> Workshop:
@@ -43,139 +43,149 @@ def open_shop(findings: Findings, options: Options) -> Workshop:
     return Workshop(findings, options, run_sizes(findings.model, findings.view, feeds, options.config))
 
 
-def price(shop: Workshop, model_ms: float) -> list[Priced]:
-    """Fit, time and score every substitute alone; those that save next to nothing or fit badly fall out.
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Substitutes made together.
 
-    Single drops of a few samples are noise. They are drawn towards what the Kullback-Leibler divergence
-    (or the error) predicts, scaled to the drops by least squares over all substitutes.
+    Attributes:
+        chosen: their positions among those priced, in order.
+        made: them and the operators that were mended, in graph order.
+        loss: on the tuning data.
+        gain_ms: milliseconds that they save one by one.
+    """
 
-    Args:
+    chosen: tuple[int, ...]
+    made: tuple[Made, ...]
+    loss: Loss
+    gain_ms: float
+
+
+@dataclass
+class Buyer:
+    """Finds plans for budgets; what was made for one budget is remembered for the next.
+
+    Attributes:
         shop: of the model.
-        model_ms: time of the model, per call.
+        priced: substitutes, scored alone.
+        scale: what distances say about points; learns from every plan.
     """
-    found: list[tuple[Made, float]] = []
-    for some in chunks(shop.substitutes, AT_ONCE):
-        for substitute, fitting in zip(some, shop.fit(some), strict=True):
-            made = Made(substitute, fitting)
-            gain = shop.gain_ms(made) if fitting.residual <= WORST_RESIDUAL else 0.0
-            if gain > SMALLEST_SHARE * model_ms:
-                found.append((made, gain))
-    drops, proxies, errors = [], [], []
-    for done, (made, _) in enumerate(found, start=1):
-        shop.options.progress("scoring substitutes", done, len(found))
-        drop, proxy, error = shop.drop_and_proxy(shop.build([made]), shop.options.tune_limit)
-        drops.append(drop)
-        proxies.append(proxy)
-        errors.append(error)
-    smooth = smoothed(np.array(drops), np.array(proxies), np.array(errors))
-    return [Priced(made, float(drop), gain) for (made, gain), drop in zip(found, smooth, strict=True)]
 
+    shop: Workshop
+    priced: Sequence[Priced]
+    scale: Scale
+    _plans: dict[tuple[int, ...], Plan] = field(default_factory=dict)
 
-def smoothed(
-    drops: npt.NDArray[np.float64], proxies: npt.NDArray[np.float64], errors: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Each drop, drawn towards what its proxy predicts as far as it is noise; never below 0.
+    def within(self, budget: float) -> Plan | None:
+        """The plan that saves most time for at most `budget` points; None when there is none."""
+        best: Plan | None = None
+        limit, seen = budget, set[tuple[int, ...]]()
+        for round_ in range(ROUNDS):
+            self.shop.options.progress("choosing", round_, ROUNDS)
+            chosen = self._solve(most_gain, limit)
+            if not chosen or chosen in seen:
+                limit *= 1.3 if not chosen or (best is not None and chosen == best.chosen) else 0.85
+                continue
+            seen.add(chosen)
+            plan = self.plan(chosen)
+            best = self._better(best, plan, budget)
+            limit *= _correction(budget, self.points(plan))
+        return self._improved(best, budget)
 
-    Without this the choice would be of the luckiest. Empirical Bayes: how far true drops stray from the prediction is
-    what the squared deviations have beyond the squared errors.
+    def for_gain(self, wanted_ms: float) -> Plan | None:
+        """The plan that saves at least `wanted_ms` at the least price; None when all together save less."""
+        chosen = self._solve(least_drop, wanted_ms)
+        return self.plan(chosen) if chosen else None
 
-    >>> smoothed(np.array([2.0, 0.0]), np.array([2.0, 2.0]), np.array([9.0, 9.0])).tolist()
-    [1.0, 1.0]
-    >>> smoothed(np.array([2.0, 0.0]), np.array([2.0, 2.0]), np.array([0.0, 0.0])).tolist()
-    [2.0, 0.0]
-    """
-    if not drops.size:
-        return drops
-    predicted = proxies * max(0.0, float((proxies * drops).sum() / max((proxies * proxies).sum(), 1e-30)))
-    noise = np.square(errors)
-    real = max(0.0, float((np.square(drops - predicted) - noise).mean()))
-    trust = np.divide(real, real + noise, out=np.ones_like(noise), where=real + noise > 0)
-    return np.asarray(np.clip(predicted + trust * (drops - predicted), 0.0, None), np.float64)
+    def cheaper(self, plan: Plan) -> Plan | None:
+        """The best plan at hand that costs clearly less, or `plan` without what saves least per point."""
+        most = NEXT * self.points(plan)
+        known = [one for one in self._plans.values() if one.gain_ms < plan.gain_ms and self.points(one) <= most]
+        worst = min(plan.chosen, key=lambda at: self.priced[at].gain_ms / max(self.priced[at].drop, 0.05))
+        rest = tuple(at for at in plan.chosen if at != worst)
+        if rest:
+            known.append(self.plan(rest))
+        return max(known, key=lambda one: one.gain_ms, default=None)
 
+    def plan(self, chosen: tuple[int, ...]) -> Plan:
+        """The plan of these positions, made and measured."""
+        chosen = tuple(sorted(chosen))
+        if chosen not in self._plans:
+            shop, limit = self.shop, self.shop.options.fit_limit
+            tape = shop.tape("fitting", limit)
+            made = sweep(shop, [self.priced[at].made.substitute for at in chosen], tape, ROWS / shop.fitted_on(limit))
+            loss = shop.judge.loss(shop.build(made))
+            self.scale.learn(loss)
+            gain = sum(self.priced[at].gain_ms for at in chosen)
+            self._plans[chosen] = Plan(chosen, made, loss, gain)
+            LOG.info("%d substitutes save %.3f ms: %s, %.2f points", len(chosen), gain, loss, self.scale.points(loss))
+        return self._plans[chosen]
 
-def spend(shop: Workshop, priced: Sequence[Priced], budget: float) -> Spending | None:
-    """The substitutes that save most time for at most `budget` points on the tuning data; None when none do."""
-    best: Plan | None = None
-    limit, tried = budget, set[tuple[int, ...]]()
-    for round_ in range(ROUNDS):
-        shop.options.progress("choosing", round_, ROUNDS)
-        chosen = _solve(most_gain, priced, limit)
-        if chosen in tried:
-            limit *= 1.4 if best is not None and chosen == best[2] else 0.8
-            continue
-        if not chosen:
-            limit *= 1.4
-            continue
-        tried.add(chosen)
-        plan = _made(shop, priced, chosen)
-        LOG.info("limit %.2f: %d substitutes, drop %.2f points", limit, len(chosen), plan[1])
-        if plan[1] <= budget and (best is None or _gain(priced, chosen) > _gain(priced, best[2])):
-            best = plan
-        limit = _next_limit(limit, budget, plan[1])
-    best = _improved(shop, priced, best or ((), 0.0, ()), budget)
-    return _spending(shop, priced, best) if best[2] else None
+    def points(self, plan: Plan) -> float:
+        """What a plan is expected to cost on other data."""
+        return self.scale.points(plan.loss)
 
+    def spending(self, plan: Plan) -> Spending:
+        """The plan as it is paid for."""
+        made = {one.substitute: one for one in plan.made}
+        entries = [self.priced[at] for at in plan.chosen]
+        bought = tuple(Priced(made[one.made.substitute], one.drop, one.gain_ms) for one in entries)
+        refits = tuple(one for one in plan.made if one.substitute.site is not None)
+        return Spending(self.shop.build(plan.made), bought, plan.loss.drop, len(self.priced), refits)
 
-def spend_for_gain(shop: Workshop, priced: Sequence[Priced], wanted_ms: float) -> Spending | None:
-    """The substitutes that save at least `wanted_ms` at the least price; None when all together save less."""
-    chosen = _solve(least_drop, priced, wanted_ms)
-    return _spending(shop, priced, _made(shop, priced, chosen)) if chosen else None
+    def _solve(self, solver: Callable[..., tuple[int, ...]], limit: float) -> tuple[int, ...]:
+        entries = self.priced
+        found = solver(
+            [p.made.substitute for p in entries], [p.gain_ms for p in entries], [p.drop for p in entries], limit
+        )
+        return tuple(sorted(found))
 
+    def _better(self, best: Plan | None, plan: Plan, budget: float) -> Plan | None:
+        if self.points(plan) > budget or (best is not None and plan.gain_ms <= best.gain_ms):
+            return best
+        return plan
 
-def without_worst(shop: Workshop, spending: Spending) -> Spending | None:
-    """The same less the substitute that saves least per point, the others refitted; None when it was the last."""
-    worst = min(spending.bought, key=lambda one: one.gain_ms / max(one.drop, 0.05))
-    rest = [one for one in spending.bought if one is not worst]
-    return _spending(shop, rest, _made(shop, rest, tuple(range(len(rest))))) if rest else None
+    def _improved(self, best: Plan | None, budget: float) -> Plan | None:
+        """Put one substitute in, and those out that it overlaps, while that saves time and the budget holds."""
+        misses, tried = 0, set[tuple[int, ...]]()
+        while misses < MOVES:
+            chosen = next((one for one in self._changes(best, budget) if one not in tried), None)
+            if chosen is None:
+                break
+            tried.add(chosen)
+            self.shop.options.progress("improving", misses, MOVES)
+            better = self._better(best, self.plan(chosen), budget)
+            misses += better is best
+            best = better
+        return best
+
+    def _changes(self, best: Plan | None, budget: float) -> Iterator[tuple[int, ...]]:
+        """Single changes that save time and may be affordable, what saves most first."""
+        chosen = () if best is None else best.chosen
+        alone = sum(self.priced[at].drop for at in chosen)
+        times = 1.0 if best is None or alone <= 0 else max(1.0, self.points(best) / alone)
+        found: list[tuple[float, tuple[int, ...]]] = []
+        for at, entry in enumerate(self.priced):
+            if at in chosen:
+                continue
+            stay = [o for o in chosen if not self.priced[o].made.substitute.overlaps(entry.made.substitute)]
+            every = tuple(sorted((*stay, at)))
+            gain = sum(self.priced[o].gain_ms for o in every) - (0.0 if best is None else best.gain_ms)
+            if gain > 0 and times * sum(self.priced[o].drop for o in every) <= HOPE * budget:
+                found.append((gain, every))
+        yield from (every for _, every in sorted(found, reverse=True))
 
 
 def refit(shop: Workshop, chosen: Sequence[Substitute]) -> tuple[Made, ...]:
-    """Fit one after the other, first ones first: inputs from the net as it is by then, targets from the original."""
-    position = {name: at for at, name in enumerate(shop.findings.view.tensors)}
+    """Fit one after the other, first ones first, and mend nothing behind them."""
     made: dict[Substitute, Made] = {}
-    for substitute in sorted(chosen, key=lambda one: position[one.target]):
+    for substitute in sorted(chosen, key=lambda one: shop.position(one.target)):
         made[substitute] = shop.made_after(substitute, tuple(made.values()))
     return tuple(made[substitute] for substitute in chosen)
 
 
-def _solve(solver: Callable[..., tuple[int, ...]], priced: Sequence[Priced], limit: float) -> tuple[int, ...]:
-    return solver([p.made.substitute for p in priced], [p.gain_ms for p in priced], [p.drop for p in priced], limit)
-
-
-def _made(shop: Workshop, priced: Sequence[Priced], chosen: tuple[int, ...]) -> Plan:
-    made = refit(shop, [priced[at].made.substitute for at in chosen])
-    return made, shop.drop_and_proxy(shop.build(made), None)[0], chosen
-
-
-def _spending(shop: Workshop, priced: Sequence[Priced], plan: Plan) -> Spending:
-    bought = (Priced(m, priced[at].drop, priced[at].gain_ms) for m, at in zip(plan[0], plan[2], strict=True))
-    return Spending(shop.build(plan[0]), tuple(bought), plan[1], len(priced))
-
-
-def _gain(priced: Sequence[Priced], chosen: Sequence[int]) -> float:
-    return sum(priced[at].gain_ms for at in chosen)
-
-
-def _next_limit(limit: float, budget: float, drop: float) -> float:
-    """Single drops do not add up; scale the limit so that the next plan should just use the budget."""
-    if drop <= 0.2 * budget:
-        return limit * 1.5
-    ratio = float(np.clip(budget / drop, 0.4, 1.6))
-    return limit * (0.97 * ratio if drop > budget else max(1.03, 0.98 * ratio))
-
-
-def _improved(shop: Workshop, priced: Sequence[Priced], best: Plan, budget: float) -> Plan:
-    """Add one substitute at a time, those that save most per point first, while the budget holds."""
-    ranked = sorted(range(len(priced)), key=lambda at: -priced[at].gain_ms / max(priced[at].drop, 0.05))
-    misses = 0
-    for at in ranked:
-        if misses >= ROUNDS:
-            break
-        if any(priced[at].made.substitute.overlaps(priced[other].made.substitute) for other in best[2]):
-            continue
-        plan = _made(shop, priced, (*best[2], at))
-        if plan[1] <= budget:
-            best = plan
-        else:
-            misses += 1
-    return best
+def _correction(budget: float, points: float) -> float:
+    """Single drops do not add up; scales the limit so that the next plan should just use the budget."""
+    if points <= 0.2 * budget:
+        return 1.5
+    ratio = min(max(budget / points, 0.4), 1.6)
+    return 0.97 * ratio if points > budget else max(1.03, 0.98 * ratio)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 
 from onnx_nepenthe.billing import bill_of, outcome_of
-from onnx_nepenthe.budget import open_shop, price, spend, spend_for_gain, without_worst
+from onnx_nepenthe.budget import Buyer, Plan, open_shop
 from onnx_nepenthe.errors import UsageError, VerificationError
 from onnx_nepenthe.graph.serial import Model, digest
 from onnx_nepenthe.inspection import find
@@ -18,8 +18,9 @@ from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.metrics import metric_of
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Outcome, Price
+from onnx_nepenthe.pricing import price
 from onnx_nepenthe.samples import timing_feeds
-from onnx_nepenthe.spending import Priced, Spending
+from onnx_nepenthe.spending import Spending
 from onnx_nepenthe.trial import compare_models
 from onnx_nepenthe.workshop import Workshop
 
@@ -27,7 +28,7 @@ LOG = logging.getLogger(__name__)
 Exact = Callable[[Model, str, Options], Outcome]
 TRIES = 4
 """How many plans are tried on the verification data; each failure there cuts the next one down, so few are allowed."""
-MARGIN = 0.8
+MARGIN = 0.9
 """Share of the budget that a plan may spend on the tuning data, as the plan is chosen on them."""
 
 
@@ -86,9 +87,9 @@ class Market:
         return self._made[key]
 
     @cached_property
-    def priced(self) -> list[Priced]:
-        """Every substitute, scored alone; the longest part of the work, done once."""
-        return price(self.shop, self.start.before_ms)
+    def buyer(self) -> Buyer:
+        """Every substitute, scored alone, and plans of them; the longest part of the work, done once."""
+        return Buyer(self.shop, *price(self.shop, self.start.before_ms))
 
 
 def open_market(model: Model, name: str, options: Options, exact: Exact) -> Market:
@@ -128,28 +129,28 @@ def buy(market: Market, options: Options) -> Outcome:
     shop, plain, start = market.shop, market.plain, market.start
     if options.target_speedup is not None and start.speedup >= options.target_speedup:
         return replace(plain, latency=start if start.pairs else None)
-    priced = market.priced
-    spending = _first(shop, priced, start, options)
+    buyer = market.buyer
+    plan = _first(market, options)
     for _ in range(TRIES):
-        if spending is None:
+        if plan is None:
             break
+        spending = buyer.spending(plan)
         if _is_dear(bill_of(shop, spending.model, spending, options)):
-            spending = without_worst(shop, spending)
+            plan = buyer.cheaper(plan)
             continue
         outcome, result, latency = market.made(spending, options)
         bill = bill_of(shop, result, spending, options)
         LOG.info("drop %.2f points on verification data, %.2fx", bill.drop, latency.speedup)
         if _is_dear(bill):
-            spending = without_worst(shop, spending)
+            plan = buyer.cheaper(plan)
             continue
         if options.target_speedup is not None and latency.speedup < options.target_speedup:
-            wanted = _saved(spending) + (latency.after_ms - latency.before_ms / options.target_speedup) * 1.1
-            spending = spend_for_gain(shop, priced, wanted)
+            plan = buyer.for_gain(plan.gain_ms + (latency.after_ms - latency.before_ms / options.target_speedup) * 1.1)
             continue
         if latency.is_slower:
             break
         return outcome_of(shop, outcome, spending, result, bill, latency if latency.pairs else None)
-    return _failed(shop, plain, len(priced), options)
+    return _failed(shop, plain, len(buyer.priced), options)
 
 
 def _is_dear(bill: Price) -> bool:
@@ -193,10 +194,11 @@ def check_budget(options: Options) -> None:
         metric_of(options.metric)
 
 
-def _first(shop: Workshop, priced: Sequence[Priced], start: Comparison, options: Options) -> Spending | None:
+def _first(market: Market, options: Options) -> Plan | None:
+    start = market.start
     if options.target_speedup is not None:
-        return spend_for_gain(shop, priced, start.after_ms - start.before_ms / options.target_speedup)
-    return spend(shop, priced, MARGIN * (options.max_drop or 0.0))
+        return market.buyer.for_gain(start.after_ms - start.before_ms / options.target_speedup)
+    return market.buyer.within(MARGIN * (options.max_drop or 0.0))
 
 
 def _saved(spending: Spending) -> float:

@@ -139,6 +139,7 @@ class Price:
         tuning_drop: the drop on the tuning data, before the exact collapse.
         considered: how many substitutes were scored.
         substitutes: those made.
+        refits: the operators behind them that were fitted anew; they save nothing.
     """
 
     metric: str
@@ -152,6 +153,7 @@ class Price:
     tuning_drop: float
     considered: int
     substitutes: tuple[Bought, ...]
+    refits: tuple[Bought, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

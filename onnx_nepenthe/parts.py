@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +37,18 @@ class Parts:
     dims: Mapping[str, int]
     table: OperatorTable
 
-    def gain_ms(self, substitute: Substitute, region: Region) -> float:
+    def gain_ms(self, substitute: Substitute, region: Callable[[], Region]) -> float:
         """Milliseconds saved; 0 for what cannot be timed or the table does not know.
 
         Args:
             substitute: which part.
-            region: the rewrite that makes it; only the sizes of its map matter.
+            region: gives the rewrite that makes it, where it is to be timed; only the sizes of its map matter.
         """
         end = with_fused(self.view, substitute.target)
         key = self._key(substitute)
         try:
             before = self.table.cost_s(f"part {key}", lambda: self._built(substitute, end, None))
-            after = self.table.cost_s(f"substitute {key}", lambda: self._built(substitute, end, region))
+            after = self.table.cost_s(f"substitute {key}", lambda: self._built(substitute, end, region()))
         except (UnsupportedError, ValueError, KeyError) as error:
             LOG.info("%s cannot be timed: %s", substitute.label, error)
             return 0.0

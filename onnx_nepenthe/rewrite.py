@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from onnx_nepenthe.affine.describe import describe
@@ -12,6 +12,7 @@ from onnx_nepenthe.graph.edit import Editor
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView
 from onnx_nepenthe.plan import Choice, Region
+from onnx_nepenthe.sketch import Sketch, sketch
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Rewrite:
         replaced: labels of the operators it replaces.
         region: the region it belongs to.
         made: what replaces them, in a few words ("Conv 3x3 16→32").
+        before: the part that is replaced, for a picture; empty where there is none to draw.
     """
 
     value: str
@@ -31,6 +33,7 @@ class Rewrite:
     replaced: tuple[str, ...]
     region: str
     made: str = ""
+    before: Sketch = field(default_factory=Sketch)
 
 
 def rewrite(model: Any, view: GraphView, regions: Sequence[Region]) -> Any:
@@ -77,7 +80,7 @@ def computed_weights(view: GraphView) -> tuple[str, ...]:
 def _store_constants(editor: Editor, view: GraphView) -> None:
     for name in computed_weights(view):
         tensor = view.tensors[name]
-        if tensor.constant is not None:
+        if tensor.constant is not None and editor.has(name):
             editor.replace(name, editor.constant(name, tensor.constant, tensor.dtype))
 
 
@@ -89,9 +92,9 @@ def journal(view: GraphView, regions: Sequence[Region]) -> tuple[Rewrite, ...]:
     """The rewrites of `regions`, in order, and before them the constants that were computed once for all."""
     producers = {name: view.op_of(name) for name in computed_weights(view)}
     constants = (Rewrite(name, "", (op.label,), name, "constant") for name, op in producers.items() if op is not None)
-    choices = (
-        Rewrite(choice.value, choice.source, choice.replaced, region.name, describe(choice.form))
-        for region in regions
-        for choice in region.choices
-    )
-    return (*constants, *choices)
+    return (*constants, *(_entry(view, region, choice) for region in regions for choice in region.choices))
+
+
+def _entry(view: GraphView, region: Region, choice: Choice) -> Rewrite:
+    before = sketch(view, choice.source, choice.value, choice.replaced)
+    return Rewrite(choice.value, choice.source, choice.replaced, region.name, describe(choice.form), before)

@@ -1,21 +1,22 @@
 """Fewer channels between two convolutions, the second one fitted to do without those that go.
 
-A rectifier stays, but half or a quarter of its channels go, or as many as are nearly always OFF: those whose spread,
-weighted by what reads them, is least. Their means go into the bias of the second.
+A rectifier stays, but half or a quarter of its channels go, or as many as are nearly always OFF: those that the
+regression on all of them misses least (see `elimination`). Their means go into the bias of the second.
 Source: He et al., Channel Pruning for Accelerating Very Deep Neural Networks (2017); no training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, FloatArray
 from onnx_nepenthe.affine.views import straight
-from onnx_nepenthe.fit import Array, ConvFitter, Fitting
+from onnx_nepenthe.elimination import LARGEST, kept_groups
+from onnx_nepenthe.fit import PLAIN, Array, ConvFitter, Fitting, Terms
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView
 from onnx_nepenthe.plan import Choice
@@ -106,6 +107,16 @@ def strides_of(op: OpView) -> tuple[int, ...]:
     return tuple(op.attributes.get("strides", [1] * (_weight(op).ndim - 2)))
 
 
+def core_of(op: OpView) -> Conv:
+    """A convolution of one group as a map."""
+    weight, bias = _weight(op), op.constant_float64(2)
+    spatial = weight.ndim - 2
+    pads = tuple(op.attributes.get("pads", [0] * 2 * spatial))
+    dilations = tuple(op.attributes.get("dilations", [1] * spatial))
+    bias = np.zeros(len(weight)) if bias is None else bias.reshape(-1)
+    return Conv(weight, bias, strides_of(op), dilations, pads[:spatial], pads[spatial:])
+
+
 @dataclass
 class SlimFitter:
     """The second convolution on the channels that stay, fitted to what it made of all of them.
@@ -114,45 +125,58 @@ class SlimFitter:
         second: as it is.
         keep: channels that stay.
         rng: picks positions.
+        terms: how.
     """
 
     second: OpView
     keep: int
     rng: np.random.Generator
+    terms: Terms = PLAIN
     _inner: ConvFitter = field(init=False)
 
     def __post_init__(self) -> None:
-        weight = _weight(self.second)
-        self._inner = ConvFitter(
-            weight.shape[1], len(weight), tuple(weight.shape[2:]), strides_of(self.second), self.rng
-        )
+        core = core_of(self.second)
+        outputs, inputs = core.weight.shape[:2]
+        self._inner = ConvFitter(inputs, outputs, core.kernel, core.strides, self.rng, self.terms, core)
 
-    def add(self, x: Array, y: Array) -> None:
-        """Take one batch: x, the rectifier's result; y, the second convolution's."""
-        self._inner.add(x, y)
+    def add(self, x: Array, y: Array, beside: Array | None = None) -> None:
+        """Take one batch: x, the rectifier's result; y, the second convolution's with what others add to it."""
+        self._inner.add(x, y, beside)
 
     def solve(self) -> Fitting:
         """The convolution, and which channels it reads."""
-        weight = _weight(self.second)
+        return self._inner.solve_on(self._kept())
+
+    def _kept(self) -> tuple[int, ...]:
+        """Channels by exact elimination, or by their spread, weighted by what reads them, where there are too many."""
+        weight, sums = _weight(self.second), self._inner.sums
         taps = int(np.prod(weight.shape[2:]))
-        spread = self._inner.spreads().reshape(-1, taps).mean(axis=1)
-        scores = spread * np.square(weight).sum(axis=(0, *range(2, weight.ndim)))
-        kept = tuple(sorted(np.argsort(-scores, kind="stable")[: self.keep].tolist()))
-        return self._inner.solve_on(kept)
+        if len(sums.gram) <= LARGEST:
+            return kept_groups(sums, taps, self.keep)
+        rows = max(1, sums.rows)
+        spreads = np.diag(sums.gram)[:-1] / rows - np.square(sums.gram[-1, :-1] / rows)
+        scores = spreads.reshape(-1, taps).mean(axis=1) * np.square(weight).sum(axis=(0, *range(2, weight.ndim)))
+        return tuple(sorted(np.argsort(-scores, kind="stable")[: self.keep].tolist()))
 
 
-def choices(view: GraphView, slim: Slim, fitting: Fitting, labels: tuple[str, ...]) -> tuple[Choice, ...]:
-    """Both convolutions anew."""
-    first = view.op_of(slim.operand)
-    if first is None or not isinstance(fitting.core, Conv):
+def choices(
+    view: GraphView, slim: Slim, fitting: Fitting, labels: tuple[str, ...], first: Conv | None = None
+) -> tuple[Choice, ...]:
+    """Both convolutions anew.
+
+    Args:
+        view: the graph.
+        slim: which two.
+        fitting: of the second.
+        labels: of the operators, for people.
+        first: the first with weights of its own, where it was fitted anew; all channels.
+    """
+    op = view.op_of(slim.operand)
+    if op is None or not isinstance(fitting.core, Conv):
         raise AssertionError("a slim pair without its convolutions")
     kept = list(fitting.kept)
-    weight, bias = _weight(first), first.constant_float64(2)
-    spatial = weight.ndim - 2
-    pads = tuple(first.attributes.get("pads", [0] * 2 * spatial))
-    dilations = tuple(first.attributes.get("dilations", [1] * spatial))
-    bias = np.zeros(len(weight)) if bias is None else bias
-    core = Conv(weight[kept], bias[kept], strides_of(first), dilations, pads[:spatial], pads[spatial:])
+    whole = core_of(op) if first is None else first
+    core = replace(whole, weight=whole.weight[kept], bias=whole.bias[kept])
     entry, middle = view.tensors[slim.entry].shape or (), view.tensors[slim.operand].shape or ()
     end, narrow = view.tensors[slim.target].shape or (), (middle[0], len(kept), *middle[2:])
     return (

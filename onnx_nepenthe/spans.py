@@ -69,6 +69,29 @@ def dominators(view: GraphView) -> dict[str, str]:
     return parents
 
 
+def stem(view: GraphView, parents: Mapping[str, str]) -> tuple[str, ...]:
+    """Values that every path to any output passes through, first ones first; outputs themselves are left out.
+
+    Whatever comes behind one of them can be computed from it alone.
+
+    Args:
+        view: the graph.
+        parents: its `dominators`.
+    """
+    depth: dict[str, int] = {}
+    for name in view.tensors:
+        if name in parents:
+            depth[name] = depth.get(parents[name], 0) + 1
+    common: str | None = parents.get(view.outputs[0])
+    for output in view.outputs[1:]:
+        common = nearest_common(parents, depth, common, parents.get(output))
+    found: list[str] = []
+    while common is not None:
+        found.append(common)
+        common = parents.get(common)
+    return tuple(reversed([name for name in found if name not in view.outputs]))
+
+
 def conv_macs(view: GraphView, ops: Set[str], dims: Mapping[str, int]) -> int:
     """Multiply-adds of the convolutions among `ops`; `dims` are sizes of symbolic axes."""
     total = 0

@@ -14,7 +14,7 @@ class Priced:
 
     Attributes:
         made: with its map.
-        drop: points of the metric it costs alone, on tuning data; smoothed, see `budget.price`.
+        drop: points it costs alone, with what comes behind it mended, on tuning data; smoothed, see `scale`.
         gain_ms: milliseconds it saves alone.
     """
 
@@ -32,9 +32,16 @@ class Spending:
         bought: the substitutes, refitted one after the other.
         drop: points on the tuning data of all together.
         considered: how many substitutes were scored.
+        refits: the operators behind them that were fitted anew.
     """
 
     model: Model
     bought: tuple[Priced, ...]
     drop: float
     considered: int
+    refits: tuple[Made, ...] = ()
+
+    @property
+    def made(self) -> tuple[Made, ...]:
+        """All that was made."""
+        return (*(one.made for one in self.bought), *self.refits)

@@ -14,14 +14,14 @@ from math import prod
 import numpy as np
 
 from onnx_nepenthe.affine.cost import concrete
-from onnx_nepenthe.depthwise import DepthwiseFitter
-from onnx_nepenthe.fit import Array, ConvFitter, DenseFitter, Fitter, LineFitter
+from onnx_nepenthe.fit import Array
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.kinds import KINDS, Offer, Seen, rarely_on
 from onnx_nepenthe.linearise import Decision
 from onnx_nepenthe.rectifiers import Rectifier
+from onnx_nepenthe.refitting import Site
 from onnx_nepenthe.regimes import RegimeCounts
-from onnx_nepenthe.slimming import Slim, SlimFitter, slims
+from onnx_nepenthe.slimming import Slim, slims
 from onnx_nepenthe.spans import between, conv_macs, dominators, is_closed
 
 REACH = 24
@@ -44,13 +44,14 @@ class Substitute:
         source, target: values; `target` is computed from `source`.
         kind: what is fitted: a "line" per channel for one rectifier, the same past a larger part ("scale"; the identity
             at best), a 1x1, 3x3, 5x5 or depthwise convolution, a matrix on the last axis, "slim" (the second of two
-            convolutions, on fewer channels between them), or one of `kinds.KINDS`.
+            convolutions, on fewer channels between them), "refit" (an operator that stays), or one of `kinds.KINDS`.
         ops: keys of the operators that fall away.
         rectifiers: keys of the rectifiers among them.
         strides: of a convolution.
         axis: of a line's channels or of a matrix.
         slim: the pair of convolutions between which channels go; None for other kinds.
         offer: what a kind of `kinds.KINDS` knows; None for those made of one operator.
+        site: the operator that stays and is fitted anew ("refit"); None for other kinds.
     """
 
     source: str
@@ -62,6 +63,7 @@ class Substitute:
     axis: int = 1
     slim: Slim | None = None
     offer: Offer | None = None
+    site: Site | None = None
 
     @property
     def entry(self) -> str:
@@ -73,6 +75,8 @@ class Substitute:
     @property
     def reads(self) -> tuple[str, ...]:
         """Values that a fit takes; the source, and what a kind of several operators reads besides."""
+        if self.site is not None and not self.site.is_whole:
+            return (self.site.value,)
         return (self.source,) if self.offer is None else self.offer.reads
 
     def joined(self, values: Mapping[str, Array]) -> Array:
@@ -133,6 +137,11 @@ def substitutes(
     ]
     found += [_offered(offer) for name in KINDS for offer in KINDS[name].offers(seen)]
     return tuple(found)
+
+
+def refit_of(site: Site) -> Substitute:
+    """The operator that stays, fitted anew."""
+    return Substitute(site.source, site.value, "refit", site.ops, frozenset(), site=site)
 
 
 def _offered(one: Offer) -> Substitute:
@@ -208,32 +217,3 @@ def _taps(view: GraphView, ops: frozenset[str]) -> int:
 def _is_features(view: GraphView, ops: frozenset[str]) -> bool:
     """Whether a part works on features rather than on space: no convolution in it."""
     return not any(op is not None and "Conv" in op.op_type for op in map(view.op_of, ops))
-
-
-def fitter(substitute: Substitute, view: GraphView, rng: np.random.Generator) -> Fitter:
-    """What adds up the statistics of one substitute.
-
-    Raises:
-        ValueError: a number of channels is not known.
-    """
-    if substitute.offer is not None:
-        return KINDS[substitute.kind].fitter(substitute.offer, rng)
-    x, y = view.tensors[substitute.source].shape, view.tensors[substitute.target].shape
-    second = None if substitute.slim is None else view.op_of(substitute.target)
-    if substitute.slim is not None and second is not None:
-        return SlimFitter(second, substitute.slim.keep, rng)
-    axis = 1 if substitute.kind.startswith("conv") else substitute.axis
-    inputs, outputs = (x or ())[axis], (y or ())[axis]
-    if not isinstance(inputs, int) or not isinstance(outputs, int):
-        raise ValueError(f"the channels of {substitute.source} or {substitute.target} are not known")
-    match substitute.kind:
-        case "line" | "scale":
-            return LineFitter(inputs, axis)
-        case "dense":
-            return DenseFitter(inputs, outputs, axis, rng)
-        case kind if kind.startswith("depthwise"):
-            taps = int(kind.removeprefix("depthwise"))
-            return DepthwiseFitter(inputs, (taps,) * len(substitute.strides), substitute.strides, rng)
-        case _:
-            taps = int(substitute.kind.removeprefix("conv"))
-            return ConvFitter(inputs, outputs, (taps,) * len(substitute.strides), substitute.strides, rng)

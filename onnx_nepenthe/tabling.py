@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
-
-from onnx_nepenthe.affine.cost import concrete
 from onnx_nepenthe.charting import chart
-from onnx_nepenthe.costs import MeasuredCosts, random_input
+from onnx_nepenthe.costs import MeasuredCosts
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.load import load
 from onnx_nepenthe.inspection import find
@@ -19,8 +16,7 @@ from onnx_nepenthe.options import Options
 from onnx_nepenthe.plan import plan
 from onnx_nepenthe.run import resolved
 from onnx_nepenthe.samples import timing_feeds
-from onnx_nepenthe.substitutes import Substitute, fitter
-from onnx_nepenthe.workshop import Made, Workshop
+from onnx_nepenthe.workshop import Workshop
 
 
 def measured_table(path: str | os.PathLike[str], options: Options) -> OperatorTable:
@@ -47,15 +43,5 @@ def measured_table(path: str | os.PathLike[str], options: Options) -> OperatorTa
     shop.parts.model_ms(feeds)
     for done, substitute in enumerate(shop.substitutes):
         options.progress("timing parts", done, len(shop.substitutes))
-        shop.gain_ms(_any_made(shop, substitute))
+        shop.gain_ms(substitute)
     return table
-
-
-def _any_made(shop: Workshop, substitute: Substitute) -> Made:
-    """The substitute with a map fitted to noise: its time depends on sizes only."""
-    view, rng = shop.findings.view, np.random.default_rng(0)
-    one = fitter(substitute, view, rng)
-    tensors = (view.tensors[name] for name in (*substitute.reads, substitute.target))
-    values = {t.name: random_input(concrete(t.shape or (), shop.dims), t.dtype or "float") for t in tensors}
-    one.add(substitute.joined(values), values[substitute.target])
-    return Made(substitute, one.solve())

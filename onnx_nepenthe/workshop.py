@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from onnx_nepenthe.affine.cost import concrete
 from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.affine.maps import Conv
 from onnx_nepenthe.affine.views import straight
-from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.costs import random_input
 from onnx_nepenthe.fit import Fitting
+from onnx_nepenthe.fitters import fitter
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import with_outputs
 from onnx_nepenthe.inspection import Findings
+from onnx_nepenthe.judging import Judge
 from onnx_nepenthe.kinds import KINDS
-from onnx_nepenthe.metrics import Scores, default_metric, metric_of
+from onnx_nepenthe.metrics import Scores
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.parts import Parts
 from onnx_nepenthe.plan import Choice, Region
+from onnx_nepenthe.refitting import Site, sites
 from onnx_nepenthe.rewrite import rewrite
 from onnx_nepenthe.samples import batches_of
+from onnx_nepenthe.scale import Loss
 from onnx_nepenthe.session import open_session
 from onnx_nepenthe.slimming import choices
 from onnx_nepenthe.sources import Part
-from onnx_nepenthe.substitutes import Substitute, fitter, substitutes
+from onnx_nepenthe.sources.split import part_size
+from onnx_nepenthe.spans import dominators, stem
+from onnx_nepenthe.substitutes import Substitute, substitutes
 from onnx_nepenthe.tables import operator_table
+from onnx_nepenthe.tape import Tape
 
-LOG = logging.getLogger(__name__)
-Array = npt.NDArray[Any]
 PART_BUDGET_S = 0.2
+USUAL = 1024
+"""Samples of a part whose size is not known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,16 +50,6 @@ class Made:
     fitting: Fitting
 
 
-@dataclass(frozen=True, eq=False)
-class _Kept:
-    """A batch, what the original makes of it, and the labels."""
-
-    feeds: Mapping[str, Array]
-    outputs: list[Array]
-    labels: Array | None
-    size: int
-
-
 @dataclass
 class Workshop:
     """One model and its data.
@@ -62,40 +58,60 @@ class Workshop:
         findings: of the model.
         options: of the run.
         dims: sizes of symbolic axes in runs that are timed.
-        metric: name of the metric; set when the first scores are taken.
     """
 
     findings: Findings
     options: Options
     dims: Mapping[str, int]
-    metric: str = ""
-    _reference: dict[Part, list[_Kept]] = field(default_factory=dict)
     _made: dict[tuple[Substitute, ...], Made] = field(default_factory=dict)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What scores models."""
+        return Judge(self.findings, self.options)
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric; "" until the first scores are taken."""
+        return self.judge.metric
 
     def scores(self, model: Model, part: Part) -> Scores:
         """Points per sample of `model` on a part of the data."""
-        kept = self._kept(part)
-        return np.concatenate([self._score(self.metric, outputs, row) for row, outputs in self._run(model, kept, None)])
+        return self.judge.scores(model, part)
 
     def original_scores(self, part: Part) -> Scores:
         """Points per sample of the original, from its kept outputs."""
-        return np.concatenate([self._score(self.metric, row.outputs, row) for row in self._kept(part)])
+        return self.judge.original_scores(part)
 
     def drop_and_proxy(self, model: Model, limit: int | None) -> tuple[float, float, float]:
-        """Points lost on the tuning data, the smooth proxy for it (100 less the proxy metric), and the standard error.
+        """Points lost on the tuning data, the smooth distance, and the standard error; see `scale.Loss`.
 
         Args:
             model: to score.
             limit: tuning samples at most, those of the first batches.
         """
-        proxy = "kl" if self.metric in ("top1", "agreement") else "error"
-        drops: list[Scores] = []
-        distances: list[Scores] = []
-        for row, outputs in self._run(model, self._kept("tuning"), limit):
-            drops.append(self._score(self.metric, row.outputs, row) - self._score(self.metric, outputs, row))
-            distances.append(100.0 - self._score(proxy, outputs, row))
-        lost = np.concatenate(drops)
-        return float(lost.mean()), float(np.concatenate(distances).mean()), float(lost.std() / np.sqrt(lost.size))
+        loss = self.judge.loss(model, limit)
+        return loss.drop, loss.distance, loss.error
+
+    def loss_behind(self, tape: Tape, made: Sequence[Made]) -> Loss:
+        """What the model with these substitutes loses on the tuning data, from where the tape is on."""
+        outputs = self.findings.view.outputs
+        found = tape.values(outputs, (), self.regions(made))
+        return self.judge.loss_of([values[name] for name in outputs] for values, _ in found)
+
+    def tape(self, part: Part, limit: int | None) -> Tape:
+        """Samples of a part, to be run piece by piece."""
+        found, options = self.findings, self.options
+        if part == "tuning":
+            return Tape(found.model, found.view, options.config, lambda: self.judge.batches("tuning", limit))
+        return Tape(found.model, found.view, options.config, lambda: batches_of(found, options, part, limit))
+
+    def fitted_on(self, limit: int | None) -> int:
+        """How many samples a fit has with at most `limit`, as far as that is known beforehand."""
+        source = self.findings.source
+        count = None if source is None else source.count()
+        known = [n for n in (limit, None if count is None else part_size(count, "fitting")) if n is not None]
+        return min(known, default=USUAL)
 
     @cached_property
     def substitutes(self) -> tuple[Substitute, ...]:
@@ -104,34 +120,6 @@ class Workshop:
         curved = tuple(entry.rectifier for entry in found.linearised.undecided.values())
         counts = {} if found.measurement is None else found.measurement.counts
         return substitutes(found.view, curved, self.dims, counts, found.linearised.decisions)
-
-    def _run(self, model: Model, kept: Sequence[_Kept], limit: int | None) -> Iterator[tuple[_Kept, list[Array]]]:
-        session = open_session(model, self.options.config)
-        done = 0
-        for row in kept:
-            if limit is not None and done >= limit:
-                return
-            done += row.size
-            yield row, [output[: row.size] for output in session.run(row.feeds)]
-
-    @staticmethod
-    def _score(metric: str, outputs: list[Array], row: _Kept) -> Scores:
-        return metric_of(metric)(outputs, row.outputs, row.labels)
-
-    def _kept(self, part: Part) -> list[_Kept]:
-        """The batches of a part with the outputs of the original, in memory."""
-        if part not in self._reference:
-            session = open_session(self.findings.model, self.options.config)
-            rows = []
-            limit = self.options.verify_limit if part == "verification" else None
-            for batch in batches_of(self.findings, self.options, part, limit):
-                outputs = [output[: batch.size] for output in session.run(batch.feeds)]
-                rows.append(_Kept(batch.feeds, outputs, batch.labels, batch.size))
-                self.metric = self.metric or self.options.metric or default_metric(outputs, batch.labels)
-            if not rows:
-                raise UsageError(f"the data have too few samples for a {part} part; give more")
-            self._reference[part] = rows
-        return self._reference[part]
 
     def fit(self, substitutes: Sequence[Substitute], before: Sequence[Made] = ()) -> list[Fitting]:
         """Fit each substitute: inputs from the model with `before` made, targets from the original.
@@ -166,29 +154,66 @@ class Workshop:
         return built
 
     def regions(self, made: Sequence[Made]) -> tuple[Region, ...]:
-        """The rewrites that make these substitutes, in graph order."""
-        return tuple(self._region(one) for one in self._in_order(made))
+        """The rewrites that make these substitutes, in graph order.
 
-    def _in_order(self, made: Sequence[Made]) -> list[Made]:
-        position = {name: at for at, name in enumerate(self.findings.view.tensors)}
-        return sorted(made, key=lambda one: position[one.substitute.target])
+        The first of a slim pair that was fitted anew is made together with the second.
+        """
+        firsts = {one.substitute.slim.operand for one in made if one.substitute.slim is not None}
+        refits = {one.substitute.target: one for one in made if one.substitute.site is not None}
+        ordered = sorted(made, key=lambda one: self.position(one.substitute.target))
+        return tuple(
+            self._region(one, refits)
+            for one in ordered
+            if one.substitute.site is None or one.substitute.target not in firsts
+        )
 
-    def _region(self, one: Made) -> Region:
+    def _region(self, one: Made, refits: Mapping[str, Made]) -> Region:
         view, substitute = self.findings.view, one.substitute
         if substitute.offer is not None:
             several = KINDS[substitute.kind].choices(substitute.offer, view, one.fitting)
             return Region(substitute.target, several, 0.0)
         if substitute.slim is not None:
-            pair = choices(view, substitute.slim, one.fitting, tuple(sorted(substitute.ops)))
+            first = refits.get(substitute.slim.operand)
+            core = first.fitting.core if first is not None and isinstance(first.fitting.core, Conv) else None
+            pair = choices(view, substitute.slim, one.fitting, tuple(sorted(substitute.ops)), core)
             return Region(substitute.target, pair, 0.0)
         source, target = view.tensors[substitute.source].shape or (), view.tensors[substitute.target].shape or ()
         form = Form(source, one.fitting.core, target, straight(len(target)))
         choice = Choice(substitute.target, substitute.source, form, tuple(sorted(substitute.ops)))
         return Region(substitute.target, (choice,), 0.0)
 
-    def gain_ms(self, one: Made) -> float:
+    def gain_ms(self, substitute: Substitute) -> float:
         """Milliseconds that one substitute saves, its part of the model timed against the fitted operator."""
-        return self.parts.gain_ms(one.substitute, self._region(one))
+        return self.parts.gain_ms(substitute, lambda: self._region(any_made(self, substitute), {}))
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Operators that can be fitted anew, in graph order."""
+        return sites(self.findings.view)
+
+    @cached_property
+    def _parents(self) -> dict[str, str]:
+        return dominators(self.findings.view)
+
+    @cached_property
+    def stem(self) -> tuple[str, ...]:
+        """Values that every path to an output passes through, first ones first."""
+        return stem(self.findings.view, self._parents)
+
+    def path(self, name: str) -> Iterator[str]:
+        """The value and those that every path to it passes through, nearest first."""
+        at: str | None = name
+        while at is not None:
+            yield at
+            at = self._parents.get(at)
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {name: at for at, name in enumerate(self.findings.view.tensors)}
+
+    def position(self, name: str) -> int:
+        """Where a value comes in graph order; before all of them for ""."""
+        return self._positions.get(name, -1)
 
     @cached_property
     def parts(self) -> Parts:
@@ -196,7 +221,11 @@ class Workshop:
         return Parts(self.findings.model, self.findings.view, self.dims, operator_table(self.options, PART_BUDGET_S))
 
 
-def chunks(items: Sequence[Substitute], size: int) -> Iterator[Sequence[Substitute]]:
-    """`items` in pieces of at most `size`."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def any_made(shop: Workshop, substitute: Substitute) -> Made:
+    """The substitute with a map fitted to noise: its time depends on sizes only."""
+    view, rng = shop.findings.view, np.random.default_rng(0)
+    one = fitter(substitute, view, rng)
+    tensors = (view.tensors[name] for name in (*substitute.reads, substitute.target))
+    values = {t.name: random_input(concrete(t.shape or (), shop.dims), t.dtype or "float") for t in tensors}
+    one.add(substitute.joined(values), values[substitute.target])
+    return Made(substitute, one.solve())

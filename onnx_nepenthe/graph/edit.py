@@ -49,6 +49,10 @@ class Editor:
         """The value called `name`."""
         return self._values[name]
 
+    def has(self, name: str) -> bool:
+        """Whether there is a value called `name`; a part of a model lacks some."""
+        return name in self._values
+
     @property
     def opset(self) -> int:
         """Version of the default domain."""

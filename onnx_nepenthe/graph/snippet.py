@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.opview import Tensor
 
 INPUT = "x"
 
@@ -45,6 +46,24 @@ def cut(model: Model, inputs: Sequence[Entrance], outputs: Sequence[str]) -> Mod
             value.shape = None
     graph.opset_imports.update(model.opset_imports)
     return ir.Model(graph, ir_version=model.ir_version, functions=list(copy.functions.values()))
+
+
+def rest(model: Model, start: Tensor, outputs: Sequence[str]) -> Model:
+    """The part of `model` from one value on, whose sizes are left as open as they are.
+
+    Raises:
+        ValueError: `outputs` need more than `start` and constants, or its shape or type is unknown.
+    """
+    if start.shape is None or not start.dtype:
+        raise ValueError(f"the shape or type of {start.name} is unknown")
+    part = cut(model, [Entrance(start.name, (), start.dtype)], outputs)
+    part.graph.inputs[0].shape = ir.Shape(start.shape)
+    return part
+
+
+def made_in(model: Model) -> frozenset[str]:
+    """Names of all that the operators of the main graph make."""
+    return frozenset(value.name for node in model.graph for value in node.outputs if value.name)
 
 
 def with_outputs(model: Model, names: Sequence[str]) -> Model:

@@ -55,8 +55,8 @@ def page_from(record: Mapping[str, Any]) -> str:
 def _price_words(price: Mapping[str, Any] | None) -> str:
     if price is None:
         return ""
-    substitutes = tuple(Bought(**one) for one in price["substitutes"])
-    return price_words(Price(**(dict(price) | {"substitutes": substitutes})))
+    lists = {name: tuple(Bought(**one) for one in price[name]) for name in ("substitutes", "refits")}
+    return price_words(Price(**(dict(price) | lists)))
 
 
 def _size_rows(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -18,7 +18,7 @@ def price_record(price: Price | None) -> dict[str, Any] | None:
 
 def rewrite_evidence(rewrite: Rewrite, outcome: Outcome) -> Evidence | None:
     """What a rewrite rests on: a fit, or what is known of the channels it cuts; None for an exact composition."""
-    bought = () if outcome.price is None else outcome.price.substitutes
+    bought = () if outcome.price is None else (*outcome.price.substitutes, *outcome.price.refits)
     fits = {one.target: Fitted(one.residual) for one in bought}
     cuts = {cut.name: cut.evidence for step in outcome.steps for cut in step.cuts}
     is_cut = rewrite.value == rewrite.source == rewrite.region
@@ -35,7 +35,9 @@ def price_words(price: Price) -> str:
     count = len(price.substitutes)
     gone = sum(one.rectifiers for one in price.substitutes)
     bought = f"{plural(count, 'fitted operator')} for {plural(gone, 'rectifier')}" if count else "nothing"
+    mended = f", {plural(len(price.refits), 'operator')} behind them fitted anew" if price.refits else ""
     return clean(
         f"paid {price.drop:.2f} {allowed}points of {price.metric} (95 % interval {price.low:.2f} to {price.high:.2f}) "
-        f"on {plural(price.samples, 'verification sample')}: {price.before:.2f} → {price.after:.2f}; bought {bought}"
+        f"on {plural(price.samples, 'verification sample')}: {price.before:.2f} → {price.after:.2f}; "
+        f"bought {bought}{mended}"
     )

@@ -22,7 +22,7 @@ def test_the_record_has_every_number() -> None:
     record = record_of_outcome(PRICED)["price"]
     assert set(record) == {
         *("metric", "before", "after", "drop", "low", "high", "samples", "allowed", "tuning_drop", "considered"),
-        "substitutes",
+        *("substitutes", "refits"),
     }
     assert record["substitutes"][0]["residual"] == 0.06
     assert record_of_outcome(outcomes.outcome())["price"] is None

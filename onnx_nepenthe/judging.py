@@ -1,0 +1,124 @@
+"""How good a model is on parts of the data, beside the original."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.graph.serial import Model
+from onnx_nepenthe.inspection import Findings
+from onnx_nepenthe.metrics import Scores, default_metric, metric_of
+from onnx_nepenthe.options import Options
+from onnx_nepenthe.samples import batches_of
+from onnx_nepenthe.scale import Loss
+from onnx_nepenthe.session import open_session
+from onnx_nepenthe.sources import Part
+from onnx_nepenthe.verify import Batch
+
+Array = npt.NDArray[Any]
+KEPT_BYTES = 1 << 30
+"""Of a part of the data; a larger one is read again whenever it is needed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """A batch, what the original makes of it, and the labels; without feeds where they are too large to keep."""
+
+    feeds: Mapping[str, Array]
+    outputs: list[Array]
+    labels: Array | None
+    size: int
+    whole: bool
+
+
+@dataclass
+class Judge:
+    """Scores models in points.
+
+    Attributes:
+        findings: of the original.
+        options: of the run.
+        metric: name of the metric; set when the first scores are taken.
+    """
+
+    findings: Findings
+    options: Options
+    metric: str = ""
+    _known: dict[Part, list[Known]] = field(default_factory=dict)
+
+    def scores(self, model: Model, part: Part) -> Scores:
+        """Points per sample of `model` on a part of the data."""
+        self.known(part)
+        return np.concatenate([self._points(outputs, known) for known, outputs in self._runs(model, part)])
+
+    def original_scores(self, part: Part) -> Scores:
+        """Points per sample of the original, from its kept outputs."""
+        return np.concatenate([self._points(known.outputs, known) for known in self.known(part)])
+
+    def loss(self, model: Model, limit: int | None = None) -> Loss:
+        """What `model` loses on the tuning data, the first `limit` of them at most."""
+        return self.loss_of((outputs for _, outputs in self._runs(model, "tuning", limit)))
+
+    def loss_of(self, made: Iterable[list[Array]]) -> Loss:
+        """The same from the outputs, batch by batch in the order of the tuning data; fewer batches are fine."""
+        measure = metric_of("kl" if self.metric in ("top1", "agreement") else "error")
+        drops: list[Scores] = []
+        distances: list[Scores] = []
+        for known, outputs in zip(self.known("tuning"), made, strict=False):
+            drops.append(self._points(known.outputs, known) - self._points(outputs, known))
+            distances.append(100.0 - measure(outputs, known.outputs, known.labels))
+        lost = np.concatenate(drops)
+        error = float(lost.std() / np.sqrt(lost.size))
+        return Loss(float(lost.mean()), float(np.concatenate(distances).mean()), error)
+
+    def batches(self, part: Part, limit: int | None = None) -> Iterator[Known]:
+        """The batches of a part with their feeds, the first of them that have `limit` samples."""
+        known = self.known(part)
+        feeds = (batch.feeds for batch in known)
+        if known and not known[0].feeds:
+            feeds = (batch.feeds for batch in self._read(part))
+        done = 0
+        for batch, fed in zip(known, feeds, strict=True):
+            if limit is not None and done >= limit:
+                return
+            done += batch.size
+            yield replace(batch, feeds=fed)
+
+    def known(self, part: Part) -> list[Known]:
+        """The batches of a part with the outputs of the original.
+
+        Raises:
+            UsageError: there are none.
+        """
+        if part not in self._known:
+            session = open_session(self.findings.model, self.options.config)
+            found: list[Known] = []
+            room = KEPT_BYTES
+            for batch in self._read(part):
+                outputs = [output[: batch.size] for output in session.run(batch.feeds)]
+                found.append(Known(batch.feeds if room > 0 else {}, outputs, batch.labels, batch.size, batch.whole))
+                self.metric = self.metric or self.options.metric or default_metric(outputs, batch.labels)
+                room -= sum(array.nbytes for array in batch.feeds.values())
+                if room <= 0:
+                    found = [replace(known, feeds={}) for known in found]
+            if not found:
+                raise UsageError(f"the data have too few samples for a {part} part; give more")
+            self._known[part] = found
+        return self._known[part]
+
+    def _read(self, part: Part) -> Iterator[Batch]:
+        limits = {"verification": self.options.verify_limit, "tuning": self.options.tune_limit}
+        return batches_of(self.findings, self.options, part, limits.get(part))
+
+    def _runs(self, model: Model, part: Part, limit: int | None = None) -> Iterator[tuple[Known, list[Array]]]:
+        session = open_session(model, self.options.config)
+        for known in self.batches(part, limit):
+            yield known, [output[: known.size] for output in session.run(known.feeds)]
+
+    def _points(self, outputs: list[Array], known: Known) -> Scores:
+        return metric_of(self.metric)(outputs, known.outputs, known.labels)
