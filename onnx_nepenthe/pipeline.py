@@ -18,6 +18,7 @@ from onnx_nepenthe.narrowing import journal_of_cuts
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, Outcome, Refusal
 from onnx_nepenthe.preparing import collapse_prepared, is_prepared
+from onnx_nepenthe.rectifiers import Rectifier, parts_of
 from onnx_nepenthe.rewrite import Rewrite, journal
 from onnx_nepenthe.samples import timing_feeds
 from onnx_nepenthe.steps import Step
@@ -83,7 +84,7 @@ def _outcome(
     view = findings.view if candidate.model is None else view_from_model(candidate.model)
     rewrites = () if candidate.model is None else _journal(candidate)
     renamed = _renamed(rewrites, findings.view, view)
-    gone = frozenset(r.key for r in findings.rectifiers if not _is_left(r.key, findings.view, view, renamed))
+    gone = frozenset(r.key for r in findings.rectifiers if _is_gone(r, findings, view, renamed))
     feeds = timing_feeds(findings, options)
     before, after = candidate.dims, candidate.dims
     if feeds is not None and candidate.model is not None:
@@ -132,6 +133,13 @@ def _renamed(rewrites: tuple[Rewrite, ...], before: GraphView, after: GraphView)
         if old.op_type == new.op_type:
             found[value] = output
     return found
+
+
+def _is_gone(rectifier: Rectifier, findings: Findings, after: GraphView, renamed: dict[str, str]) -> bool:
+    """Whether its operator is; of one that is no line, each it is spelt in, as some may join what is around it."""
+    is_line = rectifier.key in findings.linearised.decisions
+    keys = {rectifier.key} if is_line else {rectifier.key} | parts_of(findings.view, rectifier)
+    return not any(_is_left(key, findings.view, after, renamed) for key in keys)
 
 
 def _is_left(key: str, before: GraphView, after: GraphView, renamed: dict[str, str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from onnx_nepenthe.activations.base import ACTIVATIONS, PATTERNS, Activation, Match
-from onnx_nepenthe.activations.pattern import LITERAL, gates
+from onnx_nepenthe.activations.pattern import LITERAL, Gate, gates
 from onnx_nepenthe.activations.tails import GELU, GELU_TANH
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.opview import OpView
@@ -13,8 +13,13 @@ from onnx_nepenthe.opview import OpView
 CUBIC = 0.044715
 
 
-def _gelu(tail: float) -> Activation:
-    return Activation(knots=(-tail, tail), lines=((0.0, 0.0), None, (1.0, 0.0)), asymptotic=frozenset({0, 2}))
+def _gelu(tail: float, factor: float = 1.0) -> Activation:
+    return Activation(knots=(-tail, tail), lines=((0.0, 0.0), None, (factor, 0.0)), asymptotic=frozenset({0, 2}))
+
+
+def _factor(gate: Gate) -> float | None:
+    """1 for `z (1/2 + core/2)`, 2 where the half went into another operator; None for anything else."""
+    return next((factor for factor in (1.0, 2.0) if gate.is_scaled(factor / 2, factor / 2)), None)
 
 
 @ACTIVATIONS.register("Gelu")
@@ -43,18 +48,20 @@ def fast_gelu(view: OpView) -> Activation | Refused:
 
 @PATTERNS.register("Gelu(erf)")
 def gelu_erf(view: OpView) -> Match | None:
-    """`0.5 z (1 + erf(z / sqrt(2)))`, the factors in any order."""
+    """`0.5 z (1 + erf(z / sqrt(2)))`, the factors in any order, or twice that."""
     for gate in gates(view, "Erf"):
-        if gate.is_scaled(0.5, 0.5) and gate.has_argument(0, math.sqrt(0.5), tolerance=LITERAL):
-            return Match(_gelu(GELU), gate.x, "Gelu(erf)")
+        factor = _factor(gate)
+        if factor is not None and gate.has_argument(0, math.sqrt(0.5), tolerance=LITERAL):
+            return Match(_gelu(GELU, factor), gate.x, "Gelu(erf)")
     return None
 
 
 @PATTERNS.register("Gelu(tanh)")
 def gelu_tanh(view: OpView) -> Match | None:
-    """`0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))`, the factors in any order, the cube in any spelling."""
+    """`0.5 z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3)))`, or twice that, the cube in any spelling."""
     slope = math.sqrt(2 / math.pi)
     for gate in gates(view, "Tanh"):
-        if gate.is_scaled(0.5, 0.5) and gate.has_argument(0, slope, 0, slope * CUBIC, tolerance=LITERAL):
-            return Match(_gelu(GELU_TANH), gate.x, "Gelu(tanh)")
+        factor = _factor(gate)
+        if factor is not None and gate.has_argument(0, slope, 0, slope * CUBIC, tolerance=LITERAL):
+            return Match(_gelu(GELU_TANH, factor), gate.x, "Gelu(tanh)")
     return None

@@ -89,7 +89,7 @@ def interface_of(model: ir.Model) -> Interface:
 def compare(before: Interface, after: Interface) -> list[str]:
     """What changed, a line each; empty when everything survived.
 
-    Before IR 4 a weight has to be an input; one that is no longer used may go.
+    Before IR 4 a weight has to be an input; one that is no longer used may go, and a new one come.
     """
     found = [
         f"{field.name.replace('_', ' ')} changed: "
@@ -98,22 +98,23 @@ def compare(before: Interface, after: Interface) -> list[str]:
         if field.name not in ("inputs", "outputs", "weight_inputs", "functions")
         and getattr(before, field.name) != getattr(after, field.name)
     ]
-    found += _compare_ports("input", _inputs_to_keep(before, after), after.inputs)
+    found += _compare_ports("input", _inputs_to_keep(before, after), _inputs_to_keep(after, before))
     found += _compare_ports("output", before.outputs, after.outputs)
     found += [
         f"input '{name}' {'became' if name in after.weight_inputs else 'is no longer'} a weight"
         for name in sorted(before.weight_inputs ^ after.weight_inputs)
-        if any(port.name == name for port in after.inputs)
+        if all(any(port.name == name for port in side.inputs) for side in (before, after))
     ]
     found += _compare_functions(dict(before.functions), dict(after.functions))
     return found
 
 
-def _inputs_to_keep(before: Interface, after: Interface) -> tuple[Port, ...]:
-    if before.ir_version >= IR_WITH_OVERRIDABLE_INITIALIZERS:
-        return before.inputs
-    left = {port.name for port in after.inputs}
-    return tuple(port for port in before.inputs if port.name in left or port.name not in before.weight_inputs)
+def _inputs_to_keep(one: Interface, other: Interface) -> tuple[Port, ...]:
+    """Those of `one` that `other` must have too."""
+    if one.ir_version >= IR_WITH_OVERRIDABLE_INITIALIZERS:
+        return one.inputs
+    shared = {port.name for port in other.inputs}
+    return tuple(port for port in one.inputs if port.name in shared or port.name not in one.weight_inputs)
 
 
 def _compare_ports(what: str, before: tuple[Port, ...], after: tuple[Port, ...]) -> Iterator[str]:

@@ -145,6 +145,12 @@ def _swallowed(view: GraphView, read: dict[str, Match | Refused]) -> set[str]:
     return gone
 
 
+def parts_of(view: GraphView, rectifier: Rectifier) -> frozenset[str]:
+    """Keys of the operators that a rectifier is spelt in, its last one left out."""
+    last = view.op_of(rectifier.key)
+    return frozenset() if last is None else frozenset(_parts(last, view.tensors[rectifier.operand]))
+
+
 def _parts(op: OpView, operand: Tensor) -> set[str]:
     """Keys of the operators between the operand and `op`, both excluded."""
     inside: set[str] = set()

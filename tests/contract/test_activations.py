@@ -162,6 +162,7 @@ ROWS = (
         "Gelu(erf)",
         SMOOTH,
     ),
+    Row("Gelu(erf)", "d = Div(x, {1.4142135}) e = Erf(d) a = Add(e, {1}) y = Mul(x, a)", "Gelu(erf)", SMOOTH),
     Row(
         "Gelu(tanh)",
         "p = Pow(x, {3}) q = Mul(p, {0.044715}) r = Add(x, q) s = Mul(r, {0.7978846}) t = Tanh(s) "

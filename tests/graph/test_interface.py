@@ -102,6 +102,19 @@ def test_a_weight_input_may_go_before_ir_4():
     assert differences(drop_weight, ir_version=4)[0] == "inputs changed: ['x', 'w', 'unused'] → ['x', 'unused']"
 
 
+def add_weight(m):
+    value = ir.Value(
+        name="new", const_value=ir.tensor([1.0]), shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.FLOAT)
+    )
+    m.graph.register_initializer(value)
+    m.graph.inputs.append(value)
+
+
+def test_a_weight_input_may_come_before_ir_4():
+    assert differences(add_weight, ir_version=3) == []
+    assert differences(add_weight, ir_version=4)[0].startswith("inputs changed: ['x', 'w', 'unused'] → ['x', 'w', ")
+
+
 def test_other_inputs_may_not_go_before_ir_4():
     assert differences(lambda m: m.graph.inputs.pop(), ir_version=3) != []
 

@@ -72,7 +72,7 @@ def assert_valid(model: onnx.ModelProto, before: onnx.ModelProto) -> None:
     """`model` passes the full check and keeps what callers of `before` see."""
     onnx.checker.check_model(model, full_check=True)
     assert model.ir_version == before.ir_version
-    assert list(model.opset_import) == list(before.opset_import)
+    assert [(o.domain, o.version) for o in model.opset_import] == [(o.domain, o.version) for o in before.opset_import]
     assert _fed(model) == _fed(before)
     assert [_described(info) for info in model.graph.output] == [_described(info) for info in before.graph.output]
 
