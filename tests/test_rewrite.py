@@ -116,3 +116,11 @@ def test_an_output_that_becomes_its_source() -> None:
     new = carried_out(stages(model))
     assert operators(new) == {"Sigmoid": 1, "Identity": 1}
     assert_same(new, model, feeds_for(model, np.random.default_rng(1), SIZES), 0.0)
+
+
+def test_the_journal_has_a_picture_of_what_goes() -> None:
+    found = stages(chain(builder()))
+    (entry,) = journal(found.view, found.regions)
+    assert [(drawn.op, drawn.weight) for drawn in entry.before.operators] == [("Gemm", (4, 6)), ("Gemm", (6, 5))]
+    assert [drawn.label for drawn in entry.before.operators] == list(entry.replaced)
+    assert (entry.before.shape, entry.before.operators[-1].shape) == (("N", 4), ("N", 5))

@@ -27,6 +27,8 @@ PRECISION = 0.01
 SEPARATION = 0.25
 """… and so is one this wide relative to its distance from 1."""
 RESAMPLES = 1000
+CLOCK_DIGITS = 6
+"""Of milliseconds: a clock tells no less than a nanosecond."""
 GROWTH = 1.3
 """The interval is looked at again after this factor more pairs; rarely, as each look is a chance to stop early."""
 
@@ -53,6 +55,7 @@ class Comparison:
             from 1 is what this machine cannot resolve.
         pairs: how many ratios the medians are over.
         provider, threads: what ran it (threads 0: the runtime's choice).
+        each_ms: `before`, `after` and `before` again in each pair, milliseconds per call; () when nothing was timed.
     """
 
     before_ms: float
@@ -65,6 +68,7 @@ class Comparison:
     pairs: int
     provider: str
     threads: int
+    each_ms: tuple[tuple[float, float, float], ...] = ()
 
     @property
     def is_faster(self) -> bool:
@@ -200,4 +204,5 @@ def _comparison(timings: npt.NDArray[np.float64], rng: np.random.Generator, prov
         pairs=len(timings),
         provider=provider,
         threads=threads,
+        each_ms=tuple((a, b, c) for a, b, c in np.round(timings * 1e3, CLOCK_DIGITS).tolist()),
     )

@@ -11,16 +11,19 @@ from onnx_nepenthe.activations.observed import curved_mass
 from onnx_nepenthe.evidence import CONFIDENCE, Observed, observations_for, rate_bound, samples_for_layer
 from onnx_nepenthe.linearise import UNDECIDED, Decision
 from onnx_nepenthe.outcome import Inspection, RectifierRow
+from onnx_nepenthe.regimes import RegimeCounts
 
 BOUND_TO_HAVE = 1e-3
 """A flip rate to compare what there is with where none was asked for."""
+SHARE_DIGITS = 6
 
 
 def channels_record(row: RectifierRow) -> dict[str, Any]:
     """Lists with one entry a channel; None for what was not measured.
 
     `observations` are samples x positions, `bound` 3 / observations, and `bound_by_samples` what holds although the
-    positions of one sample hang together; bounds are None for channels that are proved or in no one regime.
+    positions of one sample hang together; bounds are None for channels that are proved or in no one regime. `shares`
+    has such a list per regime: of the channel's observations, those in it, ties left out.
     """
     names, pieces = row.rectifier.activation.names, row.found.pieces
     proved = np.zeros(len(pieces), bool) if row.proved is None else (row.proved != UNDECIDED) & (pieces == row.proved)
@@ -35,11 +38,20 @@ def channels_record(row: RectifierRow) -> dict[str, Any]:
         "samples": row.samples if known else None,
         "bound": _where(rests_on_data, [rate_bound(n) for n in seen.tolist()]) if known else None,
         "bound_by_samples": _where(rests_on_data, [rate_bound(row.samples)] * len(seen)) if known else None,
+        "shares": None if counts is None else _shares(names, counts),
         "entropy_bits": None if counts is None else counts.channel_entropy().tolist(),
         "curved_mass": None if counts is None else curved_mass(row.rectifier.activation, counts).tolist(),
         "low": None if counts is None else counts.low.tolist(),
         "high": None if counts is None else counts.high.tolist(),
     }
+
+
+def _shares(names: tuple[str, ...], counts: RegimeCounts) -> dict[str, list[float]]:
+    total = np.maximum(counts.counts.sum(axis=0), 1)
+    shares = {name: np.zeros(total.shape) for name in dict.fromkeys(names)}
+    for name, count in zip(names, counts.counts, strict=True):
+        shares[name] += count / total
+    return {name: np.round(share, SHARE_DIGITS).tolist() for name, share in shares.items()}
 
 
 def confidence_record(inspection: Inspection, max_flip_rate: float | None) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from onnx_nepenthe.measure import to_json
 from onnx_nepenthe.outcome import Inspection, Outcome, RectifierRow, Side
 from onnx_nepenthe.report.channels import channels_record, confidence_record
 from onnx_nepenthe.report.facts import RectifierFacts, all_refusals, facts_of
+from onnx_nepenthe.report.layout import laid_out
 from onnx_nepenthe.report.price import price_record, rewrite_evidence
 from onnx_nepenthe.verify import Verdict
 
@@ -32,7 +32,7 @@ _BOUNDS = ("samples", "bound_by_samples", "layer_bound", "layer_bound_by_samples
 
 def text_from(record: Mapping[str, Any]) -> str:
     """The record as JSON text; no NaN or Infinity, whatever it holds."""
-    return json.dumps(plain(record), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return laid_out(plain(record)) + "\n"
 
 
 def plain(value: Any) -> Any:
@@ -85,6 +85,7 @@ def record_of_outcome(outcome: Outcome, *, output: object = None, command: str =
                 "region": rewrite.region,
                 "speedup": outcome.speedups.get(rewrite.region),
                 "evidence": evidence_record(rewrite_evidence(rewrite, outcome)),
+                "before": asdict(rewrite.before),
             }
             for rewrite in outcome.rewrites
         ],

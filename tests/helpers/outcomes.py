@@ -17,6 +17,7 @@ from onnx_nepenthe.outcome import Bought, Inspection, Outcome, Price, RectifierR
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.rewrite import Rewrite
+from onnx_nepenthe.sketch import Drawn, Sketch
 from onnx_nepenthe.verify import OutputRow, Verdict
 from tests.helpers.build import Builder
 
@@ -85,7 +86,11 @@ def inspection(count: int = 1) -> Inspection:
 
 
 def comparison(speedup: float = 1.5) -> Comparison:
-    return Comparison(1.5, 1.5 / speedup, speedup, speedup - 0.02, speedup + 0.02, 0.995, 1.004, 120, "cpu", 0)
+    wave = 1.0 + 0.02 * np.sin(np.arange(120.0))
+    each = np.round(np.stack([1.5 * wave, 1.5 / speedup * wave[::-1], 1.5 * np.roll(wave, 7)], axis=1), 6)
+    low, high = speedup - 0.02, speedup + 0.02
+    each_ms = tuple((a, b, c) for a, b, c in each.tolist())
+    return Comparison(1.5, 1.5 / speedup, speedup, low, high, 0.995, 1.004, 120, "cpu", 0, each_ms)
 
 
 def verdict(*, passed: bool = True) -> Verdict:
@@ -113,9 +118,16 @@ def verdict(*, passed: bool = True) -> Verdict:
 def outcome(count: int = 1, *, collapsed: bool = True) -> Outcome:
     """A run that fused three operators into one; or one that found nothing to do."""
     found = inspection(count)
-    rewrite = Rewrite(
-        "layer2_y", "layer1_x", ("layer1/conv", "layer1/relu", "layer2/conv"), "layer2_y", "Conv 3x3 8→16"
+    before = Sketch(
+        (
+            Drawn("layer1/conv", "Conv", ("layer1_x",), "layer1_z", ("N", 4, 14, 14), (4, 8, 1, 1)),
+            Drawn("layer1/relu", "Relu", ("layer1_z",), "layer1_y", ("N", 4, 14, 14)),
+            Drawn("layer2/conv", "Conv", ("layer1_y",), "layer2_y", ("N", 16, 14, 14), (16, 4, 3, 3)),
+        ),
+        ("N", 8, 14, 14),
     )
+    labels = tuple(drawn.label for drawn in before.operators)
+    rewrite = Rewrite("layer2_y", "layer1_x", labels, "layer2_y", "Conv 3x3 8→16", before)
     slower = Refusal(
         "layer3/conv + layer4/conv", "latency", "slower on this provider (0.70x)", "--latency off takes it"
     )

@@ -35,12 +35,13 @@ def test_channels_in_two_regimes_have_no_bound() -> None:
     record = channels_record(replace(outcomes.rows()[2], seen=np.array([300, 300]), samples=30))
     assert record["regime"] == record["evidence"] == record["bound"] == [None, None]
     assert record["entropy_bits"] == pytest.approx([0.8112781, 1.0])
+    assert record["shares"] == {"OFF": [0.25, 0.5], "ON": [0.75, 0.5]}
 
 
 def test_what_was_not_measured_is_none() -> None:
     record = channels_record(replace(outcomes.rows()[1], counts=None, proved=np.ones(2, np.int64)))
     assert record["evidence"] == ["proved", "proved"]
-    measured = ("observations", "samples", "bound", "bound_by_samples", "entropy_bits", "curved_mass", "low", "high")
+    measured = ("observations", "samples", "bound", "bound_by_samples", "shares", "entropy_bits", "curved_mass", "low")
     assert {record[name] for name in measured} == {None}
 
 

@@ -142,3 +142,16 @@ def test_every_kind_of_evidence_is_recorded(evidence: object, kind: str | None) 
 def test_plain_knows_what_records_hold() -> None:
     value = {"a": np.float32(np.inf), "b": np.arange(2), "c": {Path("x")}, "d": (True, np.bool_(False)), "e": object}
     assert plain(value) == {"a": None, "b": [0, 1], "c": ["x"], "d": [True, False], "e": str(object)}
+
+
+def test_lists_of_numbers_take_one_line() -> None:
+    text = text_from({"each": [[1.5, 2], [3]], "empty": [], "none": {}})
+    assert text == '{\n  "each": [\n    [1.5, 2],\n    [3]\n  ],\n  "empty": [],\n  "none": {}\n}\n'
+
+
+def test_what_was_timed_and_replaced_is_in_the_record() -> None:
+    record = strict(record_of_outcome(outcomes.outcome()))
+    assert len(record["latency"]["each_ms"]) == record["latency"]["pairs"]
+    (rewrite,) = record["rewrites"]
+    assert [drawn["op"] for drawn in rewrite["before"]["operators"]] == ["Conv", "Relu", "Conv"]
+    assert rewrite["before"]["shape"] == ["N", 8, 14, 14]
