@@ -144,7 +144,7 @@ class Checkpoint:
         if told["version"] != VERSION:
             raise UsageError(f"{self.folder}: a checkpoint of another version of this tool; start in another folder")
         then, now = _flat(told["settings"]), _flat(self._settings)
-        differing = [name for name in sorted({*then, *now}) if then.get(name) != now.get(name)]
+        differing = [name for name in {**now, **then} if then.get(name) != now.get(name)]
         if differing:
             said = "; ".join(f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in differing[:3])
             raise UsageError(f"{self.folder}: a checkpoint of another run: {said}; take another folder")

@@ -23,6 +23,7 @@ from onnx_nepenthe.prune.subject import Subject
 from onnx_nepenthe.prune.training import Epoch, Job, Midway
 
 LOG = logging.getLogger(__name__)
+ROUNDING = 1e-6
 Criterion = Callable[[Any, Tensor, float], Tensor]
 """(outputs, targets, label smoothing) → scalar."""
 Score = Callable[[Any, Tensor], Tensor]
@@ -82,7 +83,8 @@ class Fitting:
     def _epoch(self, number: int) -> Epoch:
         started, recipe, per_epoch = time.perf_counter(), self._job.recipe, self._batches.steps
         seed = seed_everything(derived(recipe.seed, self._job.number, self._job.phase, number))
-        steps = min(per_epoch, max(1, round((recipe.epochs - number) * per_epoch)))
+        # Rounded down, so that a budget of epochs is kept.
+        steps = min(per_epoch, max(1, math.floor((recipe.epochs - number) * per_epoch + ROUNDING)))
         self._model.train()
         losses, rate = [], 0.0
         with tapped(self._subject, self._names) as z:

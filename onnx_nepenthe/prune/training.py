@@ -148,8 +148,9 @@ class OwnTraining:
         return in_order(data, COUNTING_BATCH, self.device)
 
     def train(self, subject: Subject, data: Data, job: Job) -> tuple[Epoch, ...]:
-        """Calls `train`; the random numbers of torch, numpy and random start from a seed of the round's own."""
+        """Calls `train` in training mode; torch, numpy and random start from a seed of the round's own."""
         seed_everything(derived(self.recipe.seed, job.number, job.phase))
+        subject.module.train()
         with enforced(subject):
             self._train(subject.module, job.number)
         subject.enforce()
