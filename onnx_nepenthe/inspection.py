@@ -17,7 +17,7 @@ from onnx_nepenthe.graph.stats import model_size
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.linearise import Decision, Linearised, Undecided
 from onnx_nepenthe.measure import Measurement
-from onnx_nepenthe.measuring import Proof, decide_all, drifted, gather, open_data
+from onnx_nepenthe.measuring import Proof, decide_all, drifted, gather, notes_on_settings, open_data
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection, RectifierRow, Refusal, Side
 from onnx_nepenthe.prove import UNPROVED, Bounds, bounds_of, describe, describe_relaxed, prove_regimes
@@ -75,7 +75,7 @@ def find(model: Model, options: Options, *, scan: bool = False) -> Findings:
     source = open_data(model, options)
     effort = Effort(options.prove_budget_s, options.prove_work) if options.prove_budget_s > 0 else None
     proofs = prove(view, rectifiers, options.input_ranges, effort)
-    notes = () if effort is None or not effort.stopped else (effort.stopped,)
+    notes = (*notes_on_settings(options), *([effort.stopped] if effort is not None and effort.stopped else []))
     measurement = gather(model, rectifiers, proofs, source, options, scan=scan)
     linearised = decide_all(rectifiers, proofs, measurement, options)
     return Findings(model, view, rectifiers, refused, source, measurement, linearised, proofs, notes)

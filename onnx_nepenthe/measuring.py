@@ -15,6 +15,7 @@ from onnx_nepenthe.linearise import Linearised, Support, linearise
 from onnx_nepenthe.measure import Collect, Measurement, measure
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.prove import UNPROVED
+from onnx_nepenthe.providers import plain_name
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.session import check_provider, open_session
 from onnx_nepenthe.sources import Part, Source, open_source
@@ -59,12 +60,13 @@ def gather(
         scan: what `options.scan` is unless it says.
 
     Raises:
-        UsageError: a measurement of another model.
+        UsageError: a measurement of another model, or without the statistics that are asked for.
         UnreadableError, UnsupportedError: from measuring.
     """
     recorded = options.measurement
     if recorded is not None:
         _check_fits(recorded, model, rectifiers)
+        _check_holds(recorded, options)
         return recorded
     return None if source is None else _measure(model, rectifiers, proofs, source, options, scan)
 
@@ -97,6 +99,32 @@ def _check_fits(measurement: Measurement, model: Model, rectifiers: tuple[Rectif
         counts = measurement.counts.get(rectifier.key)
         if counts is not None and len(counts.counts) != rectifier.activation.regimes:
             raise UsageError(f"the measurement has other regimes of {rectifier.label}; measure again")
+
+
+def _check_holds(measurement: Measurement, options: Options) -> None:
+    collected = measurement.settings.get("collect", "")
+    for is_wanted, name, option in (
+        (options.line_sums, "lines", "--line-sums"),
+        (options.by_class, "classes", "--by-class"),
+    ):
+        if is_wanted and name not in collected.split("+"):
+            raise UsageError(f"the measurement was made without {option} ({collected}); measure again with it")
+
+
+def notes_on_settings(options: Options) -> tuple[str, ...]:
+    """What was measured otherwise than this run would, in words.
+
+    It is harmless where a rectifier is continuous: kernels differ by rounding, so z is as close to a knot as that
+    where they put it on another side of it, and so is what a line gives instead. The result is verified in any case.
+    """
+    own = {"provider": plain_name(options.config.provider), "optimise": str(options.config.optimise)}
+    notes = []
+    for what, recorded in (("the measurement", options.measurement), ("the earlier measurement", options.against)):
+        for name, value in own.items():
+            was = value if recorded is None else recorded.settings.get(name, value)
+            if was != value:
+                notes.append(f"{what} was made with {name} {was}, this run has {value}: values may differ by rounding")
+    return tuple(notes)
 
 
 def _measure(

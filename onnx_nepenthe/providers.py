@@ -30,6 +30,16 @@ def short_name(full: str) -> str:
     return _SHORT.get(full, full)
 
 
+def plain_name(provider: str) -> str:
+    """One name for all ways to write a provider.
+
+    >>> plain_name("CPUExecutionProvider"), plain_name("CUDA"), plain_name("other")
+    ('cpu', 'cuda', 'other')
+    """
+    by_case = {full.lower(): short for full, short in _SHORT.items()}
+    return by_case.get(provider.lower(), provider.lower() if provider.lower() in _PROVIDERS else provider)
+
+
 def device_of(short: str) -> str:
     """Where the provider with this short name leaves its results."""
     return _DEVICES.get(short, "cpu")

@@ -17,6 +17,7 @@ from onnx_nepenthe.linearise import Decision
 from onnx_nepenthe.measure import Measurement, read_measurement, read_measurements, to_json
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.outcome import Inspection
+from onnx_nepenthe.session import SessionConfig
 
 
 def make(shift: float = 0.0) -> ir.Model:
@@ -121,6 +122,30 @@ def test_other_regimes_are_refused() -> None:
     bad = replace(counts, counts=np.zeros((3, 5), np.int64), ties=np.zeros((2, 5), np.int64))
     with pytest.raises(UsageError, match=r"other regimes of (y1|Relu)"):
         inspect(make(), measurement=replace(recorded, counts={"y1": bad}))
+
+
+def test_a_measurement_made_elsewhere_says_so_and_is_used() -> None:
+    recorded = measured()
+    assert recorded.settings["provider"] == "cpu"
+    assert not any("provider" in note for note in inspect(make(), measurement=recorded).notes)
+    elsewhere = replace(recorded, settings={**recorded.settings, "provider": "cuda"})
+    found = inspect(make(), measurement=elsewhere)
+    (note,) = (note for note in found.notes if "provider" in note)
+    assert note.startswith("the measurement was made with provider cuda, this run has cpu")
+    assert isinstance(found.rows[0].found, Decision)
+    (note,) = (n for n in inspect(make(), data={"x": X}, against=elsewhere).notes if "provider" in n)
+    assert note.startswith("the earlier measurement")
+    long = measured(config=SessionConfig(provider="CPUExecutionProvider"))
+    assert long.settings == recorded.settings
+
+
+@pytest.mark.parametrize(("option", "name"), [("line_sums", "--line-sums"), ("by_class", "--by-class")])
+def test_statistics_that_were_not_measured_are_refused_by_name(option: str, name: str) -> None:
+    arrays = {"x": X, "labels": np.arange(len(X)) % 3}
+    with pytest.raises(UsageError, match=f"the measurement was made without {name} \\(counts\\); measure again"):
+        inspect(make(), measurement=measured(), **{option: True})
+    full = inspect(make(), data=arrays, **{option: True}).measurement
+    assert inspect(make(), measurement=full, **{option: True}).measurement is full
 
 
 def test_drift_is_listed() -> None:

@@ -13,7 +13,7 @@ from onnx_nepenthe.measure.ends import BoolArray
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.session import SessionConfig
 
-COUNTS_BYTES = ("cpu", "CPUExecutionProvider")
+COUNTS_BYTES = ("cpu",)
 """Providers with operators that count bytes."""
 
 

@@ -18,6 +18,7 @@ from onnx_nepenthe.measure.job import Collect, Job
 from onnx_nepenthe.measure.record import Measurement
 from onnx_nepenthe.measure.runner import Runner
 from onnx_nepenthe.opview import Tensor
+from onnx_nepenthe.providers import plain_name
 from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.session import SessionConfig
 from onnx_nepenthe.sources import Part, Source
@@ -62,7 +63,7 @@ def measure(
     """
     view = view_from_model(model)
     targets, notes = targets_of(view, rectifiers)
-    settings = {"provider": config.provider, "optimise": str(config.optimise), "collect": str(collect)}
+    settings = {"provider": plain_name(config.provider), "optimise": str(config.optimise), "collect": str(collect)}
     if not targets:
         return Measurement({}, 0, tuple(sorted(notes)), digest(model), settings)
     fixed = fixed_batch([view.tensors[name] for name in view.inputs if name not in model.graph.initializers])

@@ -17,6 +17,7 @@ from onnx_nepenthe.measure.counting import Run, needs_care
 from onnx_nepenthe.measure.ends import counts_from_ends
 from onnx_nepenthe.measure.following import Need, counts_from_peaks, need_of
 from onnx_nepenthe.measure.job import COUNTS_BYTES, Job
+from onnx_nepenthe.providers import plain_name
 from onnx_nepenthe.regimes import RegimeCounts
 from onnx_nepenthe.session import Session, open_session
 from onnx_nepenthe.sources import Batch
@@ -157,7 +158,7 @@ class Runner:
             peaks=self._peaks,
             lines=self.lines.keys(),
             rows=job.rows,
-            bytewise=job.config.provider in COUNTS_BYTES,
+            bytewise=plain_name(job.config.provider) in COUNTS_BYTES,
         )
         probe = build_probe(job.model, job.view, self._active, what)
         return open_session(probe.model, job.config), probe.taps

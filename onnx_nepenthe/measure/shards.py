@@ -70,7 +70,7 @@ def read_measurement(path: Path) -> Measurement:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableError(f"{path}: not JSON ({error})") from error
     if isinstance(data, Mapping) and "schema_version" in data:
         if data.get("measurement") is None:
