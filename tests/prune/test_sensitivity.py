@@ -53,7 +53,13 @@ def test_a_site_is_itself_again_when_something_fails() -> None:
     own = subject()
     name = own.sites[0].name
     statistics = measure(own, [(torch.randn(20, 3), None)])
-    with pytest.raises(ZeroDivisionError), as_line(own, name, statistics[name]):
-        assert own.is_linear(name)
-        raise ZeroDivisionError
-    assert not own.is_linear(name)
+    modes = []
+
+    def failing() -> None:
+        with as_line(own, name, statistics[name]):
+            modes.append(own.rectifier(name).mode)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
+    assert [*modes, own.rectifier(name).mode] == ["line", "active"]
