@@ -18,7 +18,7 @@ import numpy as np
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, SpatialMean
 from onnx_nepenthe.cutting import Cut, Fold, Removed
-from onnx_nepenthe.errors import UnreadableError, UsageError, VerificationError
+from onnx_nepenthe.errors import NepentheError, UnreadableError, UsageError, VerificationError
 from onnx_nepenthe.evidence import Fitted, Observed, Proved
 from onnx_nepenthe.graph.bodies import Place
 from onnx_nepenthe.graph.inlining import prepared
@@ -65,6 +65,7 @@ def replay(model: Model, recipe: Recipe) -> Model:
 
     Raises:
         UsageError: the plan is for another model.
+        UnreadableError: its steps lead nowhere.
         VerificationError: the result is not the recorded one.
     """
     found = digest(model)
@@ -74,7 +75,12 @@ def replay(model: Model, recipe: Recipe) -> Model:
             "give the model that it was made from"
         )
     ready = prepared(model, freeze=recipe.frozen, inline=recipe.inlined)
-    result = taken(ready, recipe.steps)
+    try:
+        result = taken(ready, recipe.steps)
+    except NepentheError:
+        raise
+    except Exception as error:  # whatever steps that nobody planned lead to
+        raise UnreadableError(f"the plan is damaged ({type(error).__name__}: {error}); make it anew") from error
     if digest(result) != recipe.result_hash:
         raise VerificationError(
             "the replay differs from what the plan records, so another version made it; nothing was written. "
@@ -117,7 +123,7 @@ def read_recipe(path: Path) -> Recipe:
         return Recipe(*hashes, bool(record["frozen"]), steps, record["options"], price, bool(record.get("inlined")))
     except OSError as error:
         raise UnreadableError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
         raise UnreadableError(f"{path} is no plan of this version: {error}; write it with --plan") from error
 
 

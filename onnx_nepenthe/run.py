@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from onnx_nepenthe import pipeline
+from onnx_nepenthe.blaming import blamed
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.graph.kinds import AnyModel, from_ir, to_ir
 from onnx_nepenthe.graph.save import check_target, copy, save
@@ -112,7 +113,8 @@ def inspect(model: AnyModel, options: Options) -> Inspection:
     """
     own, _ = to_ir(model)
     name = os.fspath(model) if isinstance(model, str | os.PathLike) else _name(own)
-    return pipeline.inspect(own, name, resolved(options, own))
+    with blamed(own, name, options.config):
+        return pipeline.inspect(own, name, resolved(options, own))
 
 
 def collapse(
@@ -160,9 +162,9 @@ def recipe_of(model: AnyModel, outcome: Outcome) -> Recipe:
 
 
 def _outcome(own: Model, name: str, options: Options, plan: Recipe | None) -> Outcome:
-    if plan is not None:
-        return apply_recipe(own, name, plan, resolved(options, own))
-    return pipeline.collapse(own, name, resolved(options, own))
+    with blamed(own, name, options.config):
+        known = resolved(options, own)
+        return pipeline.collapse(own, name, known) if plan is None else apply_recipe(own, name, plan, known)
 
 
 def _collapse_object(

@@ -28,7 +28,7 @@ def operator_table(options: Options, budget_s: float = DEFAULT_BUDGET_S) -> Oper
         table.adopt(Path(options.latency_table).read_text(encoding="utf-8"))
     except OSError as error:
         raise UnreadableError(f"{options.latency_table} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableError(
             f"{options.latency_table} is no latency table: {error}; `bench --table` writes one"
         ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from onnx_nepenthe.blaming import blamed
 from onnx_nepenthe.graph.load import load
 from onnx_nepenthe.graph.view import view_from_model
 from onnx_nepenthe.inspection import side_of
@@ -36,11 +37,13 @@ def verify_files(before: PathLike, after: PathLike, options: Options) -> Verdict
     load(after)
     options = resolved(options, model)
     batches, name = _batches(before, options)
+    with blamed(model, os.fspath(before), options.config):
+        depth = side_of(view_from_model(model)).size.weighted_depth
     return verify(
         Path(before),
         Path(after),
         batches,
-        depth=side_of(view_from_model(model)).size.weighted_depth,
+        depth=depth,
         config=options.config,
         source=name,
         disjoint=True,

@@ -44,7 +44,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ),
     (
         *("report", "pipeline", "inspection", "samples", "candidate", "checking", "narrowing"),
-        *("run", "verification", "benchmark", "measuring"),
+        *("run", "verification", "benchmark", "measuring", "blaming"),
         *(
             "workshop",
             "spending",
@@ -209,6 +209,8 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("publishing", "report"),
         ("publishing", "run"),
         ("run", "pipeline"),
+        ("run", "blaming"),
+        ("verification", "blaming"),
         ("run", "report"),
         ("verification", "run"),
         ("verification", "inspection"),

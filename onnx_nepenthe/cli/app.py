@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from onnx_nepenthe import __version__
-from onnx_nepenthe.cli.failing import exit_code_of, say_bug, say_error
+from onnx_nepenthe.cli.failing import exit_code_of, out_of_memory, say_bug, say_error
 from onnx_nepenthe.cli.output import Output
 from onnx_nepenthe.errors import NepentheError
 from onnx_nepenthe.report.json import record_of_error
@@ -28,9 +28,10 @@ class Command(click.Command):
         """The exit code."""
         try:
             return super().invoke(ctx)
-        except NepentheError as error:
-            code = say_error(error)
-            _record(ctx, error)
+        except (NepentheError, MemoryError) as error:
+            own = error if isinstance(error, NepentheError) else out_of_memory(error)
+            code = say_error(own)
+            _record(ctx, own)
             return code
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

@@ -53,6 +53,12 @@ def say_error(error: NepentheError) -> int:
     return error.exit_code
 
 
+def out_of_memory(error: MemoryError) -> NepentheError:
+    """The error that says so."""
+    what = (str(error).splitlines() or [""])[0]
+    return NepentheError("there is not enough memory" + (f": {what}" if what else "; use a smaller --batch"))
+
+
 def say_bug(error: Exception) -> int:
     """Say that something unforeseen happened; the exit code."""
     first = (str(error).splitlines() or [""])[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +13,14 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from onnx_nepenthe.errors import NepentheError, UnreadableError, UnsupportedError
+from onnx_nepenthe.graph.functions import check_functions
 from onnx_nepenthe.graph.mapping import map_weights, remember_origin, stamp_of
 from onnx_nepenthe.graph.structure import check_structure, cycle_in
 from onnx_nepenthe.graph.weights import check_weights
 
 PathLike = str | os.PathLike[str]
+LARGEST_BYTES = (1 << 31) - 1
+LONGEST_MESSAGE = 1000
 _HEADS = (
     (b"PK\x03\x04", "a zip archive, such as a PyTorch or Keras file; export it with torch.onnx.export"),
     (b"\x80\x02", "a Python pickle, such as an old PyTorch file; export it with torch.onnx.export"),
@@ -62,6 +66,7 @@ def model_from_proto(proto: onnx.ModelProto, folder: Path | None = None) -> ir.M
         UnreadableError, UnsupportedError: as `load`, without a path in the message.
     """
     check_structure(proto)
+    check_functions(proto)
     check_weights(proto, folder)
     try:
         model = ir.from_proto(proto)
@@ -88,7 +93,9 @@ def read_proto(path: PathLike) -> onnx.ModelProto:
         UnreadableError: no file, or not protobuf.
     """
     try:
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            _refuse_endless(os.fstat(file.fileno()))
+            data = file.read()
     except FileNotFoundError:
         raise UnreadableError("there is no such file") from None
     except IsADirectoryError:
@@ -106,14 +113,28 @@ def read_proto(path: PathLike) -> onnx.ModelProto:
     return proto
 
 
+def _refuse_endless(found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise UnreadableError("is a device or a pipe; give a file")
+    if found.st_size > LARGEST_BYTES:
+        raise UnreadableError("is larger than 2 GiB, where protobuf ends, so it is no ONNX model")
+
+
 @contextmanager
 def named(path: PathLike) -> Iterator[None]:
     """Put the path in front of what goes wrong inside, in one line whatever a damaged file calls its values."""
     try:
         yield
     except NepentheError as error:
-        text = "".join(char if char.isprintable() else "?" for char in f"{os.fspath(path)}: {error}")
+        text = "".join(char if char.isprintable() else "?" for char in _shortened(f"{os.fspath(path)}: {error}"))
         raise type(error)(text) from error
+
+
+def _shortened(text: str) -> str:
+    """The text without its middle: names in a damaged file may have any length."""
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    return f"{text[: LONGEST_MESSAGE * 2 // 3]} … {text[-LONGEST_MESSAGE // 3 :]}"
 
 
 def _refuse_other_formats(head: bytes) -> None:

@@ -129,13 +129,21 @@ def _file_inside(folder: Path, location: str, name: str) -> Path:
     if path.is_absolute() or PureWindowsPath(location).is_absolute() or ".." in path.parts:
         raise UnreadableError(f"weight '{name}' is in '{location}', outside the model's folder; refused")
     file = folder / location
-    if not file.is_file():
+    if not _is_file(file):
         raise UnreadableError(f"the file '{location}' with the weight '{name}' is missing; put it beside the model")
     if not file.resolve().is_relative_to(folder.resolve()):
         raise UnreadableError(f"'{location}' is a link out of the model's folder; put a copy of the file there")
     if file.stat().st_nlink > 1:
         raise UnreadableError(f"'{location}' is a hard link; put a copy of the file there")
     return file
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        # A name that is too long, or has a null byte in it.
+        return False
 
 
 def _is_complete(tensor: onnx.TensorProto, dtype: ir.DataType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ DEFAULT_SIDE = 224
 """Size of an unknown third or fourth axis of a rank-4 input."""
 DEFAULT_LENGTH = 64
 """Size of any other unknown axis."""
+MOST_NUMBERS = 1 << 28
+"""Of one random input: 1 GiB of float32; a file may say anything."""
 LARGEST_INDEX = 1
 """Integers are 0 or 1: valid as token, token type and mask alike."""
 _FLOATS: dict[str, Any] = {
@@ -59,11 +62,21 @@ def random_feeds(
 
 
 def _shape(port: Tensor, sizes: dict[str, int]) -> tuple[int, ...]:
+    """The shape to draw.
+
+    Raises:
+        UnsupportedError: there is none, or it is absurd.
+    """
     if port.shape is None:
         raise UnsupportedError(
             f"input {port.name} declares no shape, so no random data can be made for it; give some with --data"
         )
-    return tuple(_size(port.shape, axis, sizes) for axis in range(len(port.shape)))
+    shape = tuple(_size(port.shape, axis, sizes) for axis in range(len(port.shape)))
+    if math.prod(shape) > MOST_NUMBERS:
+        raise UnsupportedError(
+            f"input {port.name} is of shape {list(shape)}, more than {MOST_NUMBERS:,} numbers; give data with --data"
+        )
+    return shape
 
 
 def _size(shape: tuple[int | str | None, ...], axis: int, sizes: dict[str, int]) -> int:

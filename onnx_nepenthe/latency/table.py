@@ -147,7 +147,7 @@ class OperatorTable:
             return
         try:
             self.from_json(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             LOG.warning("ignoring the latency cache %s: %s", self._file, error)
 
     def _save(self) -> None:

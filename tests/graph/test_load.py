@@ -71,10 +71,10 @@ def test_folder(tmp_path):
 def test_unreadable_file(tmp_path, monkeypatch):
     path = written(tmp_path, small())
 
-    def refuse(self):
+    def refuse(self, mode):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
+    monkeypatch.setattr("pathlib.Path.open", refuse)
     assert "cannot be read: Permission denied" in error_of(path)[1]
 
 
