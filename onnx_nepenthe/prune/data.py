@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from onnx_nepenthe.errors import UnreadableError, UsageError
@@ -148,9 +149,9 @@ def fingerprint(data: Dataset[Sample] | DataLoader[Any]) -> str:
         size = len(dataset)
         digest.update(str(size).encode())
         chosen = _batches(Subset(dataset, range(0, size, max(1, size // FINGERPRINT_SAMPLES))), 64)
-    for inputs, targets in chosen:
-        digest.update(inputs.contiguous().numpy().tobytes())
-        digest.update(targets.to(torch.int64).numpy().tobytes())
+    for part in pytree.tree_leaves(list(chosen)):
+        if isinstance(part, torch.Tensor):
+            digest.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

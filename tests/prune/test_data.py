@@ -13,7 +13,7 @@ from onnx_nepenthe.errors import UnreadableError, UsageError
 torch = pytest.importorskip("torch")
 
 from PIL import Image  # noqa: E402
-from torch.utils.data import DataLoader, IterableDataset  # noqa: E402
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset  # noqa: E402
 
 from onnx_nepenthe.prune.data import (  # noqa: E402
     classes_of,
@@ -107,6 +107,13 @@ def test_fingerprints_differ_with_pixels_labels_and_number(tmp_path: Path) -> No
         fingerprint(open_data(archive(tmp_path, image=np.ones((10, 1, 2, 2), np.float32)))),
     }
     assert len({same, *others}) == 4
+
+
+def test_data_of_several_inputs_have_a_fingerprint() -> None:
+    x, y = torch.zeros(4, 2), torch.arange(4)
+    pairs, triples = TensorDataset(x, y), TensorDataset(x, x.to(torch.bfloat16), y)
+    assert len({fingerprint(pairs), fingerprint(triples), fingerprint(TensorDataset(x))}) == 3
+    assert fingerprint(triples) == fingerprint(DataLoader(triples, 3))
 
 
 def test_data_that_can_only_be_gone_through_have_a_fingerprint() -> None:
