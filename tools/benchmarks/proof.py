@@ -198,8 +198,8 @@ def caption(budget_s: float) -> str:
     return (
         "Units (channels of a Relu) proved to stay in one regime for every input in the range: "
         f"`onnxsim.stable_relu_prune` {version('onnxsim')} (intervals and CROWN), and onnx-nepenthe {__version__} by "
-        f"intervals alone and with linear relaxation, at most {budget_s:g} s each. Every proof was attacked by a search "
-        "for an input that contradicts it; the last column counts those that fell. Random nets unless named otherwise; "
+        f"intervals alone and with linear relaxation, at most {budget_s:g} s each. Every proof was attacked: a search "
+        "for an input against it; the last column counts those that fell. Random nets unless named otherwise; "
         f"{os.cpu_count()} cores of {machine['cpu']}."
     )
 
