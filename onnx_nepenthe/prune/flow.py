@@ -52,6 +52,7 @@ class Origin:
         depth: how many weighted layers there are at most from an input to it, itself included.
         norm: qualified name of the last BatchNorm on the way.
         norm_is_last: whether the value is that norm's result, but for moves.
+        is_sum: whether another value has been added since the last weights or norm.
     """
 
     feeder: str
@@ -59,6 +60,7 @@ class Origin:
     depth: int
     norm: str | None = None
     norm_is_last: bool = False
+    is_sum: bool = False
 
 
 def shape_of(node: fx.Node) -> Shape | None:
@@ -158,7 +160,9 @@ def _passed(
     """The origin of a value that is no feeder's own result."""
     name, operands = _name(node), [operand for operand in node.all_input_nodes if shape_of(operand) is not None]
     if name in _SUMS:
-        return _deepest([_after(operand, shape, found) for operand in operands])
+        deepest = _deepest([_after(operand, shape, found) for operand in operands])
+        values = [operand for operand in operands if operand.op != "get_attr"]
+        return deepest if deepest is None or len(values) < 2 else replace(deepest, is_sum=True)
     if name in _SCALES:
         factor = _factor(node, name, gates)
         return None if factor is None else _after(factor, shape, found)
@@ -168,7 +172,11 @@ def _passed(
     if isinstance(module, NORMS):
         origin = _after(operand, shape, found)
         is_own = origin is not None and origin.axis == 1
-        return replace(origin, norm=str(node.target), norm_is_last=True) if origin is not None and is_own else None
+        return (
+            replace(origin, norm=str(node.target), norm_is_last=True, is_sum=False)
+            if origin is not None and is_own
+            else None
+        )
     if isinstance(module, _CHANNELWISE_MODULES) or name in _CHANNELWISE:
         return _after(operand, shape, found)
     if isinstance(module, _MOVING_MODULES) or name in _MOVES | _TRANSPOSES:

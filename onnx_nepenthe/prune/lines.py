@@ -11,6 +11,7 @@ from onnx_nepenthe.activations.observed import UNDECIDED, exact_pieces
 from onnx_nepenthe.prune.records import SiteStatistics
 from onnx_nepenthe.prune.rectifier import Rectifier
 from onnx_nepenthe.regimes import FloatArray
+from onnx_nepenthe.sums import LineSums
 
 Lines = tuple[FloatArray, FloatArray]
 
@@ -21,17 +22,23 @@ def line_of(
     """Slope and intercept, each float64 (channels,).
 
     A channel whose observations were all in one exact piece takes that piece's line. The others take the least-squares
-    line ("fitted", where sums were counted; ALGORITHMS.md §8) or the piece that is most like the identity.
+    line ("fitted", where sums were counted; ALGORITHMS.md §8) or the piece that is most like the identity. Where z adds
+    a skip, the least-squares line has slope 1: its intercept goes into a bias, another slope would cost an operator.
     """
     slope, intercept = nearest_identity(rectifier.activation, rectifier.site.channels)
     if statistics is None:
         return slope, intercept
     if otherwise == "fitted" and statistics.sums is not None:
-        slope, intercept = statistics.sums.line()
+        slope, intercept = _shift(statistics.sums) if rectifier.site.is_sum else statistics.sums.line()
     # A mixture's pieces are not the function's own: a fold is fitted as a whole.
     return (
         (slope, intercept) if rectifier.mode == "fold" else _exact(rectifier.activation, statistics, slope, intercept)
     )
+
+
+def _shift(sums: LineSums) -> Lines:
+    """The line of slope 1 with the least squared error: its intercept is the mean of y - z."""
+    return np.ones(len(sums.z)), (sums.y - sums.z) / np.maximum(sums.n, 1)
 
 
 def nearest_identity(activation: Activation, channels: int) -> Lines:

@@ -34,6 +34,8 @@ class Site:
         norm: qualified name of the BatchNorm between feeder and site; None when there is none.
         norm_is_last: whether z is the norm's result, so that its gamma and beta say how z is distributed (not so
             behind an addition).
+        is_sum: whether z adds another value to what the feeder made (a skip): a slope other than 1 would then need an
+            operator of its own, which the ReLU that it replaces did not.
         has_bypass: whether a signal still gets past the feeder when all its weights are zero (a skip around it).
     """
 
@@ -46,6 +48,7 @@ class Site:
     feeder: str | None = None
     norm: str | None = None
     norm_is_last: bool = False
+    is_sum: bool = False
     has_bypass: bool = False
 
 

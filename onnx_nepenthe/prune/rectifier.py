@@ -28,7 +28,7 @@ class Rectifier(nn.Module):
     Attributes:
         site: where it stands.
         function: f.
-        slope, intercept: parameters (channels,); trained in mode "line" only.
+        slope, intercept: parameters (channels,); trained in mode "line" only, the slope not where z adds a skip.
         alpha: parameter (); trained in mode "fold" only.
         off: bool (channels,).
     """
@@ -127,6 +127,9 @@ class Rectifier(nn.Module):
         self._some_off = bool(self.off.any())
         for parameter, mode in ((self.slope, "line"), (self.intercept, "line"), (self.alpha, "fold")):
             parameter.requires_grad_(self._mode == mode)
+        if self.site.is_sum:
+            # A slope that training moved away from 1 would be an operator of its own when the network is shipped.
+            self.slope.requires_grad_(False)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

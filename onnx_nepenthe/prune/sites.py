@@ -108,6 +108,7 @@ def _site(found: Found, label: str, origin: Origin | None, bypasses: Mapping[str
         feeder=origin.feeder,
         norm=origin.norm,
         norm_is_last=origin.norm_is_last,
+        is_sum=origin.is_sum,
         has_bypass=bypasses[origin.feeder],
     )
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,17 @@ def test_a_channel_in_one_piece_takes_its_line_and_the_others_the_fitted_one() -
     for channel in (2, 3):
         expected = np.polyfit(Z[:, channel], np.maximum(Z[:, channel], 0), 1)
         np.testing.assert_allclose([slope[channel], intercept[channel]], expected)
+
+
+def test_behind_a_skip_the_fitted_line_has_slope_one_and_keeps_it_in_training() -> None:
+    rectifier = make(nn.ReLU())
+    rectifier.site = replace(rectifier.site, is_sum=True)
+    slope, intercept = line_of(rectifier, observe(rectifier, Z))
+    assert slope.tolist() == [1.0, 0.0, 1.0, 1.0]
+    np.testing.assert_allclose(intercept[2:], (np.maximum(Z, 0) - Z).mean(0)[2:])
+    rectifier.set_line(slope, intercept)
+    assert not rectifier.slope.requires_grad
+    assert rectifier.intercept.requires_grad
 
 
 @pytest.mark.parametrize("has_sums", [True, False])

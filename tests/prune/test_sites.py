@@ -307,3 +307,19 @@ def test_an_example_that_does_not_fit_is_an_error_of_one_line(shape: tuple[int, 
 def test_the_number_of_inputs_is_checked() -> None:
     with pytest.raises(UsageError, match="the example has 2 inputs"):
         find_sites(Vision(), (image(), image()))
+
+
+def test_a_site_behind_a_skip_says_so_and_one_behind_a_norm_does_not() -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)
+            self.shift = nn.Parameter(torch.ones(2, 1, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first = torch.relu(self.conv(x) + self.shift)
+            second = torch.relu(self.conv(first) + x)
+            return torch.relu(self.norm(self.conv(second) + x))
+
+    _, sites = find_sites(Block(), (torch.zeros(1, 2, 4, 4),))
+    assert [site.is_sum for site in sites] == [False, True, False]
