@@ -192,7 +192,13 @@ class Shuffled:
                 yield unpack([t[part.to(t.device)] for t in self._data.tensors], self._device)
             return
         indices = [part.tolist() for part in parts]
-        loader = DataLoader(self._data, batch_sampler=indices, num_workers=self._recipe.workers, generator=generator)
+        loader = DataLoader(
+            self._data,
+            batch_sampler=indices,
+            num_workers=self._recipe.workers,
+            generator=generator,
+            pin_memory=self._device.type == "cuda",
+        )
         yield from (unpack(batch, self._device) for batch in loader)
 
     def _augmented(self, batch: Batch, generator: torch.Generator) -> Batch:

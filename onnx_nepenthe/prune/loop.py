@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.prune.archive import FAILED, INITIAL, Archive, of_round
 from onnx_nepenthe.prune.batches import Splits
 from onnx_nepenthe.prune.checkpoint import Checkpoint, Pending, Progress
@@ -23,7 +24,7 @@ from onnx_nepenthe.prune.settings import Settings, check, identity
 from onnx_nepenthe.prune.subject import Subject
 from onnx_nepenthe.prune.tap import Statistics
 from onnx_nepenthe.prune.training import Epoch, Midway, Training
-from onnx_nepenthe.prune.workbench import Workbench
+from onnx_nepenthe.prune.workbench import Workbench, diverged
 
 Tell = Callable[[Event], None]
 
@@ -49,7 +50,7 @@ def run(
         tell: called after every epoch and round, in the first of several processes only.
 
     Raises:
-        UsageError: things that do not go together, or a checkpoint of another run.
+        UsageError: things that do not go together, a checkpoint of another run, or a dense training that diverges.
         UnreadableError: a damaged checkpoint.
     """
     check(method, settings, data, training)
@@ -129,6 +130,11 @@ class _Loop:
 
     def _after(self, pending: Pending, epochs: Sequence[Epoch]) -> Pending | None:
         """What to train next; None when the loop has ended."""
+        if pending.phase == "dense" and diverged(epochs):
+            raise UsageError(
+                f"the loss of the dense network was not finite in epoch {epochs[-1].number}; "
+                f"lower the learning rate, {self._training.recipe.lr:g}, or give it a warm-up"
+            )
         took = sum(epoch.share for epoch in epochs) if epochs else self._training.recipe.epochs
         self._progress = replace(self._progress, spent=self._progress.spent + took)
         if pending.phase == "fold":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -190,9 +191,21 @@ class Result:
         return self.rounds[self.chosen]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain dicts, lists, numbers and text."""
+        """Plain dicts, lists, numbers and text; None where a loss was not finite."""
         plain = {name: value for name, value in vars(self).items() if name not in ("rounds", "dense_network")}
-        return {**plain, "rounds": [entry.to_json() for entry in self.rounds]}
+        return {**plain, "rounds": [_finite(entry.to_json()) for entry in self.rounds]}
+
+
+def _finite(plain: Any) -> Any:
+    """The same with None for numbers that JSON does not have."""
+    match plain:
+        case dict():
+            return {name: _finite(value) for name, value in plain.items()}
+        case list():
+            return [_finite(value) for value in plain]
+        case float():
+            return plain if math.isfinite(plain) else None
+    return plain
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.prune.batches import Data, Splits
+from onnx_nepenthe.prune.batches import Data, Splits, seed_everything
 from onnx_nepenthe.prune.checkpoint import digest
 from onnx_nepenthe.prune.data import fingerprint
 from onnx_nepenthe.prune.methods.base import Method
@@ -97,6 +97,5 @@ def identity(
 
 def _fingerprint(data: Data | None) -> str:
     """The same on every call, even of data that are augmented by chance."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return "" if data is None else fingerprint(data)
+    seed_everything(0)
+    return "" if data is None else fingerprint(data)

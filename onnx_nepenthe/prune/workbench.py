@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,6 +31,11 @@ from onnx_nepenthe.prune.tuning import Tuning
 
 PHASES = {"dense": 0, "round": 0, "polish": 0, "fold": 1, "settle": 2}
 """Number of the phase among the trainings of its round, for their random numbers."""
+
+
+def diverged(epochs: Sequence[Epoch]) -> bool:
+    """Whether a training stopped because its loss was not finite."""
+    return bool(epochs) and not math.isfinite(epochs[-1].loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +129,11 @@ class Workbench:
         self, pending: Pending, statistics: Statistics, accuracy: float, theta: float, losses: Sequence[Epoch]
     ) -> Round:
         """Of the network as it is now."""
-        missing = theta - accuracy
+        has_diverged = diverged(losses)
+        missing = 1.0 if has_diverged else theta - accuracy
+        notes = [Note(*note) for note in pending.notes]
+        if has_diverged:
+            notes.append(Note("", f"the loss was not finite in epoch {losses[-1].number}: training stopped there"))
         return Round(
             pending.number,
             pending.phase,
@@ -132,7 +142,7 @@ class Workbench:
             missing=missing if missing > TOLERANCE else 0.0,
             continues=pending.continues,
             removed=pending.removed,
-            notes=tuple(Note(*note) for note in pending.notes),
+            notes=tuple(notes),
             epochs=pending.before,
             losses=tuple(losses),
             **state_of(self.subject.layers(statistics), statistics, self.lines(), self.method),

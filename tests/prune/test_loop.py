@@ -20,6 +20,7 @@ from torch.utils.data import TensorDataset  # noqa: E402
 
 from onnx_nepenthe.prune.batches import Splits  # noqa: E402
 from onnx_nepenthe.prune.loop import run  # noqa: E402
+from onnx_nepenthe.prune.losses import task_loss  # noqa: E402
 from onnx_nepenthe.prune.methods import METHODS, Context, Method  # noqa: E402
 from onnx_nepenthe.prune.methods.fast import FastConfig  # noqa: E402
 from onnx_nepenthe.prune.methods.layer_folding import LayerFoldingConfig  # noqa: E402
@@ -240,6 +241,37 @@ def test_polishing_is_kept_unless_accuracy_falls(accuracy: float, is_kept: bool)
     assert result.rounds[2].is_accepted is is_kept
     assert result.chosen == (2 if is_kept else 1)
     assert result.final.linear == (own.sites[0].name,)
+
+
+def diverging(at: int) -> Trainer:
+    """Its loss is not finite from the `at`-th training on."""
+    trainings = 0
+
+    class Diverging(Trainer):
+        def train(self, *args: Any) -> Any:
+            nonlocal trainings
+            trainings += 1
+            return super().train(*args)
+
+    def criterion(outputs: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
+        return task_loss(outputs, targets, smoothing) * (1 if trainings < at else float("nan"))
+
+    return Diverging(SHORT, criterion=criterion, cpu=True)
+
+
+def test_a_round_whose_loss_is_not_finite_is_taken_back() -> None:
+    own = subject()
+    result = pruned(own, method(one_by_one), training=diverging(2))
+    assert [entry.is_accepted for entry in result.rounds] == [True, False]
+    assert result.rounds[1].notes == (Note("", "the loss was not finite in epoch 1: training stopped there"),)
+    assert result.rounds[1].missing == 1
+    assert all(value.isfinite().all() for value in weights(own).values())
+    assert result.to_json()["rounds"][1]["losses"][0]["loss"] is None
+
+
+def test_a_dense_network_whose_loss_is_not_finite_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"not finite in epoch 1; lower the learning rate, 0\.05"):
+        pruned(subject(), method(one_by_one), training=diverging(1))
 
 
 def test_notes_and_events_are_passed_on() -> None:
