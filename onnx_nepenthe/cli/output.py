@@ -44,7 +44,7 @@ class Output:
         log.setLevel(self._level)
         log.addHandler(handler)
         try:
-            with Bars(self._errors, is_on=not self._is_quiet) as bars:
+            with _others_quiet(), Bars(self._errors, is_on=not self._is_quiet) as bars:
                 yield bars
         finally:
             log.removeHandler(handler)
@@ -75,6 +75,19 @@ class Output:
             _write_stdout(text)
         else:
             write_text(Path(self._json_path), text)
+
+
+@contextlib.contextmanager
+def _others_quiet() -> Iterator[None]:
+    """What libraries log, and Python's warnings, mean nothing to a user; without a handler they go to stderr."""
+    root, nobody = logging.getLogger(), logging.NullHandler()
+    root.addHandler(nobody)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(nobody)
 
 
 def _write_stdout(text: str) -> None:

@@ -124,6 +124,8 @@ def _check_graph(graph: onnx.GraphProto, outer: list[_Names]) -> None:
     for value in graph.output:
         if not value.name:
             raise UnreadableError(f"{names.where} has an output without a name")
+        if value.type.tensor_type.HasField("shape") and not value.type.tensor_type.elem_type:
+            raise UnsupportedError(f"{names.where} states a shape but no type of its output '{value.name}'")
     # An outer value may not be returned directly (onnxruntime refuses it too).
     names.require((value.name for value in graph.output), [], "output")
 
