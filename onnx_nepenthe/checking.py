@@ -111,6 +111,11 @@ def _contradictions(entry: Decision | Undecided, counts: RegimeCounts) -> npt.ND
 
 def blame(findings: Findings, candidate: Candidate, verdict: Verdict, options: Options) -> VerificationError:
     """The error that names the cuts or regions without which the others pass."""
+    if findings.source is None and options.measurement is not None:
+        return VerificationError(
+            f"verification failed: {verdict.reason}; the inputs were random, and what a measurement observed need not "
+            "hold for them; nothing was written. Give --data to verify on, or --input-range"
+        )
     narrowed = candidate.narrowed
 
     def passes(regions: Sequence[Region]) -> bool:

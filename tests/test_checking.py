@@ -206,6 +206,15 @@ def test_a_wrong_rewrite_is_told_from_a_decision_that_flips(monkeypatch: pytest.
         collapse(model, data={"x": flipping(samples())})
 
 
+def test_random_inputs_that_leave_what_was_measured_are_not_blamed_on_a_rewrite() -> None:
+    model = flipping_net()
+    measured = findings(model, data={"x": samples()}).measurement
+    with pytest.raises(VerificationError, match=r"the inputs were random, .* Give --data to verify on"):
+        collapse(model, measurement=measured)
+    assert collapse(model, measurement=measured, data={"x": samples()}).is_collapsed
+    assert collapse(model, measurement=measured, input_ranges={"x": (0.5, 1.0)}).is_collapsed
+
+
 def test_an_error_as_small_as_rounding_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     model = two_regions()
     spoil(monkeypatch, set(region_names(model)), 1e-9)
