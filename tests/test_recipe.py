@@ -55,6 +55,23 @@ def test_a_replay_needs_no_data_and_verifies_where_it_can(tmp_path: Path) -> Non
     assert with_data.price.drop <= 1.0
 
 
+def test_what_rests_on_data_is_not_verified_on_random_input(tmp_path: Path) -> None:
+    recipe, result = recipe_for("digits-resnet", tmp_path, dataclasses.replace(CHEAP, data=DATA))
+    outcome = apply_recipe(model("digits-resnet"), "m", recipe, CHEAP)
+    assert outcome.verdict is None
+    assert digest(outcome.model) == digest(result)
+
+
+def test_what_rests_on_proofs_is_verified_without_data(tmp_path: Path) -> None:
+    path, _ = save_case(tmp_path, positive_model())
+    _, outcome = collapse(path, tmp_path / "out.onnx", dataclasses.replace(CHEAP, input_ranges={"x": (0.0, 1.0)}))
+    recipe = recipe_of(path, outcome)
+    replayed = apply_recipe(ir.load(path), "m", recipe, CHEAP)
+    assert recipe.steps
+    assert replayed.verdict is not None
+    assert replayed.verdict.samples
+
+
 def test_a_price_that_other_data_break_is_an_error(tmp_path: Path) -> None:
     recipe, _ = recipe_for("digits-mlp", tmp_path, dataclasses.replace(CHEAP, data=DATA))
     never = dataclasses.replace(price(), allowed=-1.0)
