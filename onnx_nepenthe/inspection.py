@@ -12,6 +12,7 @@ import numpy.typing as npt
 from onnx_nepenthe.affine.cost import BATCH_SIZE
 from onnx_nepenthe.errors import Refused, UnsupportedError
 from onnx_nepenthe.graph.bodies import count_bodies
+from onnx_nepenthe.graph.fitting import check_fit
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.stats import model_size
 from onnx_nepenthe.graph.view import GraphView, view_from_model
@@ -66,10 +67,11 @@ def find(model: Model, options: Options, *, scan: bool = False) -> Findings:
 
     Raises:
         UnsupportedError: there are data and onnxruntime cannot run the model.
-        UnreadableError, UsageError: from the data, or a measurement of another model.
+        UnreadableError, UsageError: a layer that does not fit its input, the data, or a measurement of another model.
     """
     options.progress("reading", 0, None)
     view = view_from_model(model)
+    check_fit(view)
     found, refused = find_rectifiers(view)
     rectifiers = tuple(r for r in found if not {r.op, r.rule} & options.skip)
     source = open_data(model, options)

@@ -26,6 +26,7 @@ from onnx_nepenthe.graph.serial import Model, digest
 from onnx_nepenthe.outcome import Bought, Price
 from onnx_nepenthe.plan import Choice, Region
 from onnx_nepenthe.steps import Inside, Step, taken
+from onnx_nepenthe.typed import has_declared_types
 
 VERSION = 1
 RECORDS: Mapping[str, type] = {
@@ -152,7 +153,10 @@ def _decoded(value: Any) -> Any:
         case {"float64": text, "shape": shape}:
             return np.frombuffer(base64.b64decode(text, validate=True), "<f8").reshape(shape).astype(np.float64)
         case {"is": name, **entries}:
-            return RECORDS[name](**{str(key): _decoded(entry) for key, entry in entries.items()})
+            record = RECORDS[name](**{str(key): _decoded(entry) for key, entry in entries.items()})
+            if not has_declared_types(record):
+                raise ValueError(f"a {name} of other types")
+            return record
         case list():
             return tuple(_decoded(entry) for entry in value)
     return value

@@ -16,7 +16,7 @@ ROOT = PACKAGE.name
 
 # Each entry is a module or a whole sub-package. Inside its own package a module may import siblings.
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "registry", "drafts"),
+    ("errors", "registry", "drafts", "typed"),
     ("opview", "regimes", "evidence", "information", "sums", "providers", "dominance"),
     ("affine", "activations", "ops"),
     ("graph", "session", "starting", "sources"),
