@@ -84,7 +84,7 @@ class Trainer:
     @torch.no_grad()
     def _mean(self, module: nn.Module, data: Data, number: Score, samples: int | None = None) -> float:
         total, module = torch.zeros(2, dtype=torch.float64), module.to(self.device)
-        count = None if samples is None else math.ceil(samples / (2 * self.recipe.batch * self.share.processes))
+        count = None if samples is None else self._own_batches(math.ceil(samples / (2 * self.recipe.batch)))
         with evaluating(module):
             for inputs, targets in islice(self.batches(data), count):
                 if targets is None:
@@ -95,6 +95,10 @@ class Trainer:
         if not size:
             raise UsageError("there are no samples to evaluate on")
         return float(score / size)
+
+    def _own_batches(self, total: int) -> int:
+        """How many of the first `total` batches are this process's."""
+        return len(range(self.share.rank, total, self.share.processes))
 
     def _kept(self, data: Data) -> Data:
         for given, kept in self._resident:

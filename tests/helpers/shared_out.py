@@ -32,7 +32,7 @@ from tests.helpers.pruning import RECIPE, pruned, ring, subject, weights
 def counted(trainer: Trainer) -> dict[str, Any]:
     """Counts, budgets and masks of two methods for the network as it begins, over 203 samples."""
     data, found = Splits(ring(203, 1), ring(77, 2)), {}
-    for name in ("nepenthe", "sap", "easier"):
+    for name in ("nepenthe", "sap", "easier", "fast"):
         own, method = subject(), METHODS[name]
         bench = Workbench(own, method, method.config(), data, trainer, Settings(Theta(accuracy=0.0)))
         statistics = bench.measured()
