@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from onnx_nepenthe.graph.mended import MENDED
 from onnx_nepenthe.opview import OpView, Shape
 
 Array = npt.NDArray[Any]
@@ -71,4 +72,4 @@ def _evaluated(view: OpView) -> list[Array]:
     graph = ir.Graph(list(operands.values()), outputs, nodes=[node], opset_imports={"": view.version}, name="constant")
     feeds = {operand.name: operand.constant for operand in view.inputs if operand is not None}
     with np.errstate(all="ignore"):
-        return [*ReferenceEvaluator(ir.to_proto(ir.Model(graph, ir_version=10))).run(None, feeds)]
+        return [*ReferenceEvaluator(ir.to_proto(ir.Model(graph, ir_version=10)), new_ops=[*MENDED]).run(None, feeds)]

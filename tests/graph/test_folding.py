@@ -30,6 +30,7 @@ def op(op_type: str, *inputs: Tensor | None, shape: Shape | None = (3,), **at: A
     return OpView(op_type, version, domain, at, inputs, outputs, shapes, has_subgraph=subgraph)
 
 
+STATISTICS = {"scale": [1.0, 1.0], "shift": [0.0, 0.0], "mean": [1.0, 1.0], "variance": [1.0, 4.0]}
 COMPUTED = {
     "Relu": (op("Relu", const("a", ROW)), ROW.clip(0)),
     "Mul": (op("Mul", const("a", ROW), const("b", ROW)), ROW * ROW),
@@ -37,6 +38,17 @@ COMPUTED = {
     "attribute": (op("LeakyRelu", const("a", ROW), alpha=0.5), np.array([-0.5, 0, 2], np.float32)),
     "omitted operand": (op("Clip", const("a", ROW), None, const("b", ROW[1])), ROW.clip(max=0)),
     "old version": (op("Clip", const("a", ROW), version=6, min=0.0, max=1.0), ROW.clip(0, 1)),
+    "stored statistics before opset 14": (
+        op(
+            "BatchNormalization",
+            const("x", np.array([[1.0, 3.0], [5.0, 7.0]], np.float32)),
+            *(const(name, np.array(numbers, np.float32)) for name, numbers in STATISTICS.items()),
+            shape=(2, 2),
+            version=9,
+            epsilon=0.0,
+        ),
+        np.array([[0.0, 1.0], [4.0, 3.0]], np.float32),
+    ),
     "integers": (op("Cast", const("a", np.arange(3)), to=1), np.arange(3, dtype=np.float32)),
     "double": (op("Exp", const("a", ROW.astype(np.float64))), np.exp(ROW.astype(np.float64))),
     "scalar": (op("ReduceMax", const("a", ROW), shape=(), keepdims=0), np.float32(2)),

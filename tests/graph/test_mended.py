@@ -36,3 +36,25 @@ def test_training_is_left_as_it_was() -> None:
     model = g.model({"x": [8, 2]}, [y])
     (result,) = run_reference(ir.from_proto(model), {"x": np.arange(16, dtype=np.float32).reshape(8, 2)})
     np.testing.assert_allclose(result.mean(axis=0), 1, atol=1e-5)
+
+
+CONVOLUTIONS = {
+    "SAME_UPPER": {"auto_pad": "SAME_UPPER", "strides": [2, 2]},
+    "SAME_LOWER": {"auto_pad": "SAME_LOWER", "strides": [2, 1]},
+    "VALID": {"auto_pad": "VALID", "strides": [2, 1]},
+    "pads": {"pads": [1, 0, 0, 2], "dilations": [2, 1]},
+    "groups": {"auto_pad": "SAME_UPPER", "group": 2},
+}
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolution(name: str, batch: int) -> None:
+    g = Builder(np.random.default_rng(0))
+    at = CONVOLUTIONS[name]
+    weight = g.constant(g.random(6, 4 // int(str(at.get("group", 1))), 3, 2))
+    model = g.model({"x": ["N", 4, 7, 6]}, [g.node("Conv", "x", weight, g.constant(g.random(6)), **at)])
+    feeds = {"x": np.random.default_rng(1).standard_normal((batch, 4, 7, 6)).astype(np.float32)}
+    got, want = run_reference(ir.from_proto(model), feeds)[0], run_runtime(model, feeds)[0]
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, atol=1e-5)
