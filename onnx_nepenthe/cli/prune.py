@@ -79,15 +79,13 @@ def _check(given: Mapping[str, Any], paths: Mapping[str, str | Path | None]) -> 
 
 
 def _pruned(name: str, given: Mapping[str, Any], progress: Progress) -> Pruned:
-    import torch  # noqa: PLC0415 — torch is an extra
-
-    from onnx_nepenthe.prune.api import open_splits, prune_splits  # noqa: PLC0415
+    from onnx_nepenthe.prune.api import open_splits, prune_splits, use_threads  # noqa: PLC0415 — torch is an extra
     from onnx_nepenthe.prune.building import build, load_weights  # noqa: PLC0415
     from onnx_nepenthe.prune.data import classes_of, example_of  # noqa: PLC0415
     from onnx_nepenthe.prune.recipe import Recipe  # noqa: PLC0415
 
     if given["threads"]:
-        torch.set_num_threads(given["threads"])
+        use_threads(given["threads"])
     images = {key: given[key] for key in ("image_size", "mean", "std") if given[key] is not None}
     source = SourceOptions(seed=given["seed"], **images)
     splits = open_splits(given["data"], given["validation"], given["test"], given["seed"], source)
@@ -203,16 +201,14 @@ def _accuracy(pruned: Pruned, predict: Any, path: Path) -> float | None:
 
 
 def _robustness(pruned: Pruned, collapsed: Path | None, config: SessionConfig) -> list[dict[str, Any]]:
-    import torch  # noqa: PLC0415 — torch is an extra
-
-    from onnx_nepenthe.prune.api import batches_of  # noqa: PLC0415
-    from onnx_nepenthe.prune.robustness import Subject, robustness  # noqa: PLC0415
+    from onnx_nepenthe.prune.api import batches_of  # noqa: PLC0415 — torch is an extra
+    from onnx_nepenthe.prune.robustness import Subject, predicting, robustness  # noqa: PLC0415
 
     dense, module = pruned.dense.cpu().eval(), pruned.module.cpu()
     models = {"dense": Subject(dense, dense), "pruned": Subject(module, module)}
     if collapsed is not None:
         predict = runner(config)
-        models["collapsed"] = Subject(lambda x: torch.from_numpy(predict(collapsed, x.numpy())), module)
+        models["collapsed"] = Subject(predicting(lambda inputs: predict(collapsed, inputs)), module)
     test, train = pruned.data.test, pruned.data.train
     assert test is not None
     rows = robustness(models, lambda: batches_of(test, BATCH), typical=lambda: batches_of(train, BATCH))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
@@ -45,6 +47,11 @@ class Subject:
 
     predict: Predict
     attacked: nn.Module
+
+
+def predicting(run: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Predict:
+    """`run`, from arrays to arrays (an ONNX model), as a function of tensors."""
+    return lambda inputs: torch.from_numpy(run(inputs.detach().cpu().numpy()))
 
 
 @dataclass(frozen=True)
