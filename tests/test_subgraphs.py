@@ -34,7 +34,8 @@ FEEDS: dict[str, dict[str, Array]] = {
 @pytest.mark.parametrize("latency", ["off", "macs"])
 @pytest.mark.parametrize("name", BLOCKS)
 def test_bodies_compute_the_same_with_fewer_operators(name: str, latency: str) -> None:
-    model = outside(BLOCKS[name])
+    # onnx.reference before 1.22 finds no captured values in a Scan.
+    model = inside(BLOCKS[name]) if name == "Scan" else outside(BLOCKS[name])
     outcome = collapse(model, latency=latency)
     after = assert_equal(outcome, model, FEEDS[name], 1e-4)
     assert sum(operators_in(after).values()) < sum(operators_in(model).values())
