@@ -15,7 +15,7 @@ from onnx_nepenthe.samples import timing_feeds
 from onnx_nepenthe.scale import Loss, Scale
 from onnx_nepenthe.spending import Priced, Spending
 from onnx_nepenthe.substitutes import Substitute
-from onnx_nepenthe.sweeping import sweep
+from onnx_nepenthe.sweeping import Care, sweep
 from onnx_nepenthe.workshop import Made, Workshop
 
 LOG = logging.getLogger(__name__)
@@ -112,7 +112,8 @@ class Buyer:
         if chosen not in self._plans:
             shop, limit = self.shop, self.shop.options.fit_limit
             tape = shop.tape("fitting", limit)
-            made = sweep(shop, [self.priced[at].made.substitute for at in chosen], tape, ROWS / shop.fitted_on(limit))
+            care = Care(share=ROWS / shop.fitted_on(limit))
+            made = sweep(shop, [self.priced[at].made.substitute for at in chosen], tape, care)
             loss = shop.judge.loss(shop.build(made))
             self.scale.learn(loss)
             gain = sum(self.priced[at].gain_ms for at in chosen)

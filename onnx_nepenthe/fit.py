@@ -6,7 +6,6 @@ Source: ALGORITHMS.md §8 (lines instead of identities, whole blocks by one conv
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import ceil, prod
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, FloatArray, Ints, PerChannel
+from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, Ints
 from onnx_nepenthe.normal import Normal, Sums
 from onnx_nepenthe.onesided import Bounds, OneSided
 
@@ -209,34 +208,3 @@ class DenseFitter:
             known = np.concatenate([self.prior.weight, self.prior.bias[:, None]], axis=1).T
         weights, bias, residual = self._normal.solve(known)
         return Fitting(Dense(self.axis, weights.T.copy(), bias), residual)
-
-
-@dataclass
-class LineFitter:
-    """A line per channel, a = cov(z, y) / var(z) and c = mean(y) - a mean(z): ALGORITHMS.md §8."""
-
-    channels: int
-    axis: int
-    _sums: FloatArray = field(init=False)
-    _count: int = 0
-
-    def __post_init__(self) -> None:
-        self._sums = np.zeros((5, self.channels))
-
-    def add(self, x: Array, y: Array) -> None:
-        """Take one batch: z and y of one shape, channels on `axis`."""
-        z, y = (np.moveaxis(a, self.axis, -1).reshape(-1, self.channels).astype(np.float64) for a in (x, y))
-        self._sums += np.stack([z.sum(0), y.sum(0), (z * z).sum(0), (z * y).sum(0), (y * y).sum(0)])
-        self._count += len(z)
-
-    def solve(self) -> Fitting:
-        """The lines; a constant z gives a constant y."""
-        n = max(1, self._count)
-        z, y, zz, zy, yy = self._sums / n
-        variance, covariance, spread = zz - z * z, zy - z * y, yy - y * y
-        slope = np.divide(covariance, variance, out=np.zeros_like(z), where=variance > 1e-12 * (zz + 1e-30))
-        error = float((spread - slope * covariance).clip(0).sum() / max(spread.sum(), 1e-30))
-        return Fitting(PerChannel(self.axis, slope, y - slope * z), error)
-
-
-Maker = Callable[[np.random.Generator], Fitter]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_nepenthe.depthwise import DepthwiseFitter
-from onnx_nepenthe.fit import PLAIN, Array, ConvFitter, DenseFitter, Fitter, LineFitter, Terms
+from onnx_nepenthe.fit import PLAIN, Array, ConvFitter, DenseFitter, Fitter, Terms
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.kinds import KINDS
+from onnx_nepenthe.lines import IdentityFitter, LineFitter
 from onnx_nepenthe.refitting import site_fitter
 from onnx_nepenthe.slimming import SlimFitter
 from onnx_nepenthe.substitutes import Substitute
@@ -38,6 +39,8 @@ def fitter(substitute: Substitute, view: GraphView, rng: np.random.Generator, te
     if not isinstance(inputs, int) or not isinstance(outputs, int):
         raise ValueError(f"the channels of {substitute.source} or {substitute.target} are not known")
     match substitute.kind:
+        case "identity":
+            return IdentityFitter(inputs, axis)
         case "line" | "scale":
             return LineFitter(inputs, axis)
         case "dense":

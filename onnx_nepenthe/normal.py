@@ -14,7 +14,7 @@ from onnx_nepenthe.onesided import OneSided
 
 RIDGES = (1e-6, 1e-4, 1e-2, 1e-1)
 """Ridges that are tried, relative to the mean of the diagonal of the normal matrix."""
-TOWARDS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+TOWARDS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """The same for weights that are known and only to be mended: the largest leaves them as they are."""
 MANY = 1500
 """With more unknowns than this one ridge is taken for all."""
@@ -131,7 +131,7 @@ class Normal:
         first, second = self.halves
         both = self.both
         ridges: tuple[float, ...] = RIDGES if prior is None else TOWARDS
-        ridges = ridges if len(both.gram) <= MANY else ridges[1::3]
+        ridges = ridges if len(both.gram) <= MANY else ridges[1:2]
         if not (first.rows and second.rows):
             weights = both.solve(ridges[0], prior)
             return weights[:-1], weights[-1], both.error(weights) / max(both.spread(), 1e-30)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from onnx_nepenthe.scale import Loss, Scale
 from onnx_nepenthe.spending import Priced
 from onnx_nepenthe.substitutes import Substitute
-from onnx_nepenthe.sweeping import front, sweep
+from onnx_nepenthe.sweeping import Care, front, sweep
 from onnx_nepenthe.workshop import Made, Workshop
 
 LOG = logging.getLogger(__name__)
@@ -18,12 +18,10 @@ SMALLEST_SHARE = 0.01
 """A substitute must save this share of the model's time to be scored."""
 FITTED_ON = 256
 """Samples that a single substitute is fitted on, where each has many positions."""
-ROWS = 8192
-"""Rows of its regression."""
 SCORED_ON = 512
 """Tuning samples that it is scored on at most; smooth distances need no more."""
-REACH = 6
-"""Operators behind it that are mended: nearly all that mending does, it does close by."""
+QUICKLY = Care(share=32.0, reach=6, onesided=False)
+"""Nearly all that mending does, it does close by."""
 
 
 def price(shop: Workshop, model_ms: float) -> tuple[list[Priced], Scale]:
@@ -47,7 +45,7 @@ def price(shop: Workshop, model_ms: float) -> tuple[list[Priced], Scale]:
         for tape in (fits, scores):
             if shop.position(start) > shop.position(tape.at):
                 tape.advance(start, ())
-        made = sweep(shop, [substitute], fits.fork(), ROWS / FITTED_ON, REACH)
+        made = sweep(shop, [substitute], fits.fork(), QUICKLY)
         own = next(one for one in made if one.substitute is substitute)
         if own.fitting.residual > WORST_RESIDUAL:
             continue

@@ -18,8 +18,9 @@ from onnx_nepenthe.affine.compose import compose
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense
 from onnx_nepenthe.charting import chart
-from onnx_nepenthe.fit import Array, ConvFitter, DenseFitter, Fitter, Fitting, LineFitter, Terms
+from onnx_nepenthe.fit import Array, ConvFitter, DenseFitter, Fitter, Fitting, Terms
 from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.lines import LineFitter
 from onnx_nepenthe.onesided import Bounds
 from onnx_nepenthe.ops.base import Chain
 from onnx_nepenthe.rectifiers import Rectifier

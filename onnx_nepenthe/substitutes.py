@@ -42,9 +42,10 @@ class Substitute:
 
     Attributes:
         source, target: values; `target` is computed from `source`.
-        kind: what is fitted: a "line" per channel for one rectifier, the same past a larger part ("scale"; the identity
-            at best), a 1x1, 3x3, 5x5 or depthwise convolution, a matrix on the last axis, "slim" (the second of two
-            convolutions, on fewer channels between them), "refit" (an operator that stays), or one of `kinds.KINDS`.
+        kind: what is fitted: a "line" per channel for one rectifier, the same past a larger part ("scale"), nothing
+            (the "identity"), a 1x1, 3x3, 5x5 or depthwise convolution, a matrix on the last axis, "slim" (the second of
+            two convolutions, on fewer channels between them), "refit" (an operator that stays), or one of
+            `kinds.KINDS`.
         ops: keys of the operators that fall away.
         rectifiers: keys of the rectifiers among them.
         strides: of a convolution.
@@ -188,6 +189,7 @@ def _shapes(
         return
     if len(a) <= 3 and a[:-1] == b[:-1] and _is_features(view, ops):
         if a == b:
+            yield Substitute(source, target, "identity", ops, inside, (), len(a) - 1)
             yield Substitute(source, target, "scale", ops, inside, (), len(a) - 1)
         if a[-1] <= LARGEST_SYSTEM:
             yield Substitute(source, target, "dense", ops, inside, (), len(a) - 1)
@@ -197,6 +199,7 @@ def _shapes(
         return
     strides = tuple(ratios)
     if a == b:
+        yield Substitute(source, target, "identity", ops, inside)
         yield Substitute(source, target, "scale", ops, inside)
     if a[1] == b[1]:
         yield Substitute(source, target, f"depthwise{_taps(view, ops)}", ops, inside, strides)

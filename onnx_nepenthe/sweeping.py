@@ -7,6 +7,7 @@ there, on what the model makes by then: errors do not pile up. Only what lies be
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,28 +19,41 @@ from onnx_nepenthe.tape import Tape
 from onnx_nepenthe.workshop import Made, Workshop
 
 
-def sweep(
-    shop: Workshop, chosen: Sequence[Substitute], tape: Tape, share: float, reach: int | None = None
-) -> tuple[Made, ...]:
+@dataclass(frozen=True)
+class Care:
+    """How thoroughly substitutes are made.
+
+    Attributes:
+        share: rows of a sample that a fit uses.
+        reach: operators that are refitted at most; None for all.
+        onesided: whether fits pass over what a rectifier hides, see `onesided`.
+    """
+
+    share: float
+    reach: int | None = None
+    onesided: bool = True
+
+
+def sweep(shop: Workshop, chosen: Sequence[Substitute], tape: Tape, care: Care) -> tuple[Made, ...]:
     """The substitutes and the refitted operators behind them, in graph order.
 
     Args:
         shop: of the model.
         chosen: substitutes that do not overlap.
         tape: fitting data, nowhere behind the first of them.
-        share: rows of a sample that a fit uses.
-        reach: operators that are refitted at most; None for all.
+        care: how thoroughly.
     """
     rectifiers = shop.findings.rectifiers
     made: list[Made] = []
-    for one in _in_turn(shop, chosen, reach):
+    for one in _in_turn(shop, chosen, care.reach):
         aim = aim_of(shop.findings.view, one.target, rectifiers)
         now = (*one.reads, *([aim.beside] if aim.beside else []))
         regions = shop.regions(made)
         start = front(shop, now, chosen)
         if shop.position(start) > shop.position(tape.at):
             tape.advance(start, regions)
-        fit = fitter(one, shop.findings.view, np.random.default_rng(shop.options.seed), Terms(aim.bounds, share))
+        terms = Terms(aim.bounds if care.onesided else None, care.share)
+        fit = fitter(one, shop.findings.view, np.random.default_rng(shop.options.seed), terms)
         for values, wanted in tape.values(now, [aim.goal], regions):
             feed(fit, one.joined(values), wanted[aim.goal], values.get(aim.beside))
         made.append(Made(one, fit.solve()))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, evaluate
-from onnx_nepenthe.fit import ConvFitter, DenseFitter, LineFitter, windows
+from onnx_nepenthe.fit import ConvFitter, DenseFitter, windows
+from onnx_nepenthe.lines import LineFitter
 
 
 @pytest.fixture
