@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.activations.observed import explaining
+from onnx_nepenthe.assuming import assumed, assumed_result
 from onnx_nepenthe.candidate import Candidate
 from onnx_nepenthe.cutting import Cut
 from onnx_nepenthe.errors import Refused, UsageError, VerificationError
@@ -28,8 +29,16 @@ from onnx_nepenthe.samples import verification_batches
 from onnx_nepenthe.verify import Batch, Verdict, bisect, verify
 
 
-def check(findings: Findings, new: Model, options: Options) -> Verdict:
+def check(findings: Findings, new: Model, options: Options, cuts: Sequence[Cut] = ()) -> Verdict:
     """Compare `new` with the input: the interface, then numbers on data calibration never saw.
+
+    With a recorded measurement and no data, what it observed is taken for granted in both (`assuming`).
+
+    Args:
+        findings: of the input.
+        new: the result.
+        options: of the run.
+        cuts: that `new` rests on.
 
     Raises:
         UsageError: the data lie outside the declared input ranges, on which proofs rest.
@@ -40,8 +49,12 @@ def check(findings: Findings, new: Model, options: Options) -> Verdict:
         return Verdict(False, interface=tuple(differences), reason=f"the interface changed: {differences[0]}")
     batches, name, disjoint = verification_batches(findings, options)
     batches = _within(batches, options.input_ranges)
+    before = findings.model
+    if findings.source is None and findings.measurement is not None:
+        before, new = assumed(findings, cuts), assumed_result(findings, cuts, new)
+        name = f"{name}, with what was measured taken for granted"
     depth = side_of(findings.view).size.weighted_depth
-    return verify(findings.model, new, batches, depth=depth, config=options.config, source=name, disjoint=disjoint)
+    return verify(before, new, batches, depth=depth, config=options.config, source=name, disjoint=disjoint)
 
 
 def _within(batches: Iterator[Batch], ranges: Mapping[str, tuple[float, float]]) -> Iterator[Batch]:
@@ -111,19 +124,14 @@ def _contradictions(entry: Decision | Undecided, counts: RegimeCounts) -> npt.ND
 
 def blame(findings: Findings, candidate: Candidate, verdict: Verdict, options: Options) -> VerificationError:
     """The error that names the cuts or regions without which the others pass."""
-    if findings.source is None and options.measurement is not None:
-        return VerificationError(
-            f"verification failed: {verdict.reason}; the inputs were random, and what a measurement observed need not "
-            "hold for them; nothing was written. Give --data to verify on, or --input-range"
-        )
     narrowed = candidate.narrowed
 
     def passes(regions: Sequence[Region]) -> bool:
         base = narrowed.findings
-        return check(findings, rewrite(base.model, base.view, regions), options).passed
+        return check(findings, rewrite(base.model, base.view, regions), options, narrowed.cuts).passed
 
     def passes_cut(cuts: Sequence[Cut]) -> bool:
-        return check(findings, without(findings, cuts).model, options).passed
+        return check(findings, without(findings, cuts).model, options, cuts).passed
 
     try:
         if narrowed.cuts and not passes_cut(narrowed.cuts):

@@ -61,7 +61,7 @@ def collapse(model: Model, name: str, options: Options) -> Outcome:
         candidate = make_candidate(findings, options)
         if candidate.model is None:
             return collapse_bodies(findings, _outcome(findings, candidate, None, withdrawn, name, options), options)
-        verdict = check(findings, candidate.model, options)
+        verdict = check(findings, candidate.model, options, candidate.narrowed.cuts)
         # Also when the numbers pass: a flip may be smaller than the tolerance, and is no less a flip.
         agreed, taken_back = take_back(findings, candidate.narrowed.cuts, options)
         if not taken_back and verdict.passed:

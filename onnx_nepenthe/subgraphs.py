@@ -67,7 +67,7 @@ def collapse_bodies(findings: Findings, outcome: Outcome, options: Options) -> O
         return replace(outcome, refusals=(*outcome.refusals, *looked.refusals))
     step = Step(bodies=looked.bodies)
     result = taken(start, (step,))
-    verdict = check(findings, result, options)
+    verdict = check(findings, result, options, [cut for step in outcome.steps for cut in step.cuts])
     if not verdict.passed:
         raise VerificationError(
             f"verification failed: {verdict.reason}; the culprit is inside {looked.bodies[0].place} or another body; "

@@ -206,11 +206,10 @@ def test_a_wrong_rewrite_is_told_from_a_decision_that_flips(monkeypatch: pytest.
         collapse(model, data={"x": flipping(samples())})
 
 
-def test_random_inputs_that_leave_what_was_measured_are_not_blamed_on_a_rewrite() -> None:
+def test_a_measurement_stands_for_data_it_does_not_need_at_hand() -> None:
     model = flipping_net()
     measured = findings(model, data={"x": samples()}).measurement
-    with pytest.raises(VerificationError, match=r"the inputs were random, .* Give --data to verify on"):
-        collapse(model, measurement=measured)
+    assert collapse(model, measurement=measured).is_collapsed
     assert collapse(model, measurement=measured, data={"x": samples()}).is_collapsed
     assert collapse(model, measurement=measured, input_ranges={"x": (0.5, 1.0)}).is_collapsed
 
