@@ -25,6 +25,7 @@ from onnx_nepenthe.rewrite import computed_weights, rewrite
 from onnx_nepenthe.samples import Feeds, timing_feeds
 from onnx_nepenthe.tables import operator_table
 from onnx_nepenthe.trial import compare_models, settle, try_regions
+from onnx_nepenthe.unmerged import unmerged
 
 PUT_BACK = "put back, as the whole model was slower with it, or no faster and no smaller"
 
@@ -71,6 +72,7 @@ def make_candidate(findings: Findings, options: Options) -> Candidate:
     if unrunnable is not None:
         refusals.append(Refusal.of("latency", "model", unrunnable))
     refusals.extend(narrowed.refusals)
+    refusals.extend(Refusal.of(label, "composition", refused) for label, refused in unmerged(atlas))
     dims = {} if feeds is None else run_sizes(model, view, feeds, options.config)
     if is_timed and feeds is not None:
         return _timed(findings.model, narrowed, atlas, feeds, dims, refusals, options)

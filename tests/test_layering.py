@@ -39,7 +39,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
             "recipe",
             "tables",
         ),
-        *("substitutes", "metrics", "knapsack", "slimming", "normal", "kinds", "spans", "depthwise", "frontier"),
+        *("substitutes", "metrics", "knapsack", "slimming", "normal", "kinds", "spans", "depthwise", "frontier", "unmerged"),
         *("onesided", "elimination", "refitting", "fitters", "scale", "lines"),
     ),
     (
@@ -225,6 +225,7 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("pipeline", "checking"),
         ("pipeline", "samples"),
         ("samples", "inspection"),
+        ("unmerged", "regions"),
         ("candidate", "inspection"),
         ("candidate", "samples"),
         ("candidate", "narrowing"),
