@@ -18,13 +18,16 @@ from onnx_nepenthe.prune.data import example_of, fingerprint, hold_out, open_dat
 from onnx_nepenthe.prune.export import Agreement, Run, export
 from onnx_nepenthe.prune.loop import Tell, run
 from onnx_nepenthe.prune.recipe import Recipe
+from onnx_nepenthe.prune.records import Site, SiteStatistics
 from onnx_nepenthe.prune.rounds import Result, Theta
 from onnx_nepenthe.prune.settings import Settings
 from onnx_nepenthe.prune.subject import Subject
+from onnx_nepenthe.prune.tap import measure
 from onnx_nepenthe.prune.trainer import Trainer
 from onnx_nepenthe.prune.training import Training
 from onnx_nepenthe.sources import SourceOptions
 
+COUNTING_BATCH = 256
 HELD_OUT = 0.1
 """Share of the training data that validates when there are no validation data."""
 
@@ -65,7 +68,7 @@ class Pruned:
         return export(self.module, self.example, Path(path), run=run, metadata=self.metadata(), opset=opset)
 
     def metadata(self) -> dict[str, object]:
-        """Method, rounds, regimes and the fingerprint of the training data, as plain data."""
+        """Method, rounds, entropies, regimes and the fingerprint of the training data, as plain data."""
         result = self.result
         return {
             "method": result.method,
@@ -76,9 +79,25 @@ class Pruned:
             "chosen_round": result.chosen,
             "epochs": result.epochs,
             "linear": list(result.final.linear),
+            "regimes": self.regimes(),
             "entropy_bits": dict(result.final.entropy),
             "training_data": fingerprint(self.data.train),
         }
+
+    def regimes(self) -> dict[str, dict[str, float]]:
+        """Name of every site → share of its observations on the training data in each of its pieces, from the lowest.
+
+        Keys are numbered, as two pieces may go by one name: "0 OFF", "1 ON".
+        """
+        found = measure(self.subject, batches_of(self.data.train, COUNTING_BATCH), sums=False)
+        return {site.name: _shares(site, found[site.name]) for site in self.subject.sites}
+
+
+def _shares(site: Site, statistics: SiteStatistics) -> dict[str, float]:
+    counts = statistics.counts.with_ties("below").sum(axis=1)
+    total = max(1, int(counts.sum()))
+    names = (f"{number} {name}" for number, name in enumerate(site.activation.names))
+    return {name: round(int(count) / total, 6) for name, count in zip(names, counts, strict=True)}
 
 
 def prune(

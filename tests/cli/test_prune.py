@@ -56,6 +56,9 @@ def test_a_network_is_trained_pruned_exported_and_collapsed(data: Path, tmp_path
     assert notes["onnx_nepenthe.method"] == "easier"
     assert len(notes["onnx_nepenthe.linear"]) == 1
     assert len(notes["onnx_nepenthe.training_data"]) == 32
+    for shares in notes["onnx_nepenthe.regimes"].values():
+        assert list(shares) == ["0 OFF", "1 ON"]
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
     assert (tmp_path / "net.collapsed.onnx").exists()
 
 
