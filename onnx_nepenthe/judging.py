@@ -112,7 +112,7 @@ class Judge:
         return self._known[part]
 
     def _read(self, part: Part) -> Iterator[Batch]:
-        limits = {"verification": self.options.verify_limit, "tuning": self.options.tune_limit}
+        limits = {"verification": self.options.price_limit, "tuning": self.options.tune_limit}
         return batches_of(self.findings, self.options, part, limits.get(part))
 
     def _runs(self, model: Model, part: Part, limit: int | None = None) -> Iterator[tuple[Known, list[Array]]]:

@@ -49,6 +49,7 @@ class Options:
         metric: name in `metrics.METRICS`; "" for top1, agreement or error, whichever fits.
         fit_limit: fitting samples at most.
         tune_limit: tuning samples at most.
+        price_limit: verification samples that a price is taken on, at most.
         measurement: what was measured before, used instead of measuring.
         against: a measurement whose decisions the data are to be compared with.
         scan: follow only rectifiers that can still be decided; None: `collapse` does, `inspect` counts everything.
@@ -79,7 +80,8 @@ class Options:
     target_speedup: float | None = None
     metric: str = ""
     fit_limit: int | None = 1024
-    tune_limit: int | None = 1024
+    tune_limit: int | None = 4096
+    price_limit: int | None = 4096
     measurement: Measurement | None = None
     against: Measurement | None = None
     scan: bool | None = None

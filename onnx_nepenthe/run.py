@@ -82,6 +82,7 @@ class Arguments(TypedDict, total=False):
     metric: str
     fit_limit: int | None
     tune_limit: int | None
+    price_limit: int | None
     cache: PathLike | None
     progress: Progress
 
@@ -243,7 +244,7 @@ def options_record(options: Options) -> dict[str, Any]:
 _REPEATED = ("seed", "limit")
 _PROVING = ("prove_budget_s", "prove_work", "proved_only", "latency")
 _SAMPLES = ("batch", "latency_batch", "seed", "limit", "verify_limit")
-_SPENDING = ("max_drop", "target_speedup", "metric", "fit_limit", "tune_limit")
+_SPENDING = ("max_drop", "target_speedup", "metric", "fit_limit", "tune_limit", "price_limit")
 
 
 def _as_text(data: object) -> str:

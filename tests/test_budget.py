@@ -26,7 +26,7 @@ from onnx_nepenthe.substitutes import Substitute, substitutes
 from onnx_nepenthe.workshop import Workshop
 
 MODELS = Path(__file__).parents[1] / "models"
-KINDS_OF_A_BLOCK = {"conv1", "conv3", "depthwise3", "scale"}
+KINDS_OF_A_BLOCK = {"identity", "conv1", "conv3", "depthwise3", "scale"}
 DATA = str(MODELS / "digits-calibration.npz")
 
 

@@ -49,12 +49,12 @@ list_rules = click.option(
     callback=_list_rules,
     help="Name every rule and stop.",
 )
-common = together(
+threads = click.option(
+    "--threads", type=click.IntRange(min=0), default=0, help="Threads of one operator; 0: onnxruntime's choice."
+)
+common_but_threads = together(
     click.option("--json", "json_path", metavar="PATH", help="Write the report as JSON; - for stdout, and only that."),
     click.option("--provider", default="cpu", show_default=True, help="Where onnxruntime runs: cpu, cuda, tensorrt …"),
-    click.option(
-        "--threads", type=click.IntRange(min=0), default=0, help="Threads of one operator; 0: onnxruntime's choice."
-    ),
     click.option(
         "--custom-ops",
         multiple=True,
@@ -65,6 +65,7 @@ common = together(
     click.option("-q", "--quiet", is_flag=True, help="Print the last line only."),
     click.option("-v", "--verbose", count=True, help="Print everything and the log; -vv for more of the log."),
 )
+common = together(threads, common_but_threads)
 data = together(
     click.option(
         "--data",
@@ -159,7 +160,7 @@ _PLAIN = (
         "by_class",
         "max_flip_rate",
     ),
-    *("max_drop", "target_speedup", "metric", "fit_limit", "tune_limit"),
+    *("max_drop", "target_speedup", "metric", "fit_limit", "tune_limit", "price_limit"),
     "latency_table",
 )
 _SOURCE = ("image_size", "mean", "std", "scale", "layout", "colour", "resize", "whole_feeds", "workers")

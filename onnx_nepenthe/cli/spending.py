@@ -58,7 +58,7 @@ spending = together(
         metavar="DIR",
         type=FILE,
         help="Write a folder of models to pick from instead: the exact one, and the best for each of --drops that is "
-        "clearly faster than those that cost no more points, bytes and depth; with frontier.json and frontier.svg. A "
+        "clearly faster than those that cost no more points, bytes and depth; with frontier.json, frontier.svg and frontier.html. A "
         "folder of that name is replaced when it is an earlier one, and refused when it has anything else in it.",
     ),
     click.option(
@@ -69,5 +69,12 @@ spending = together(
         "not given.",
     ),
     click.option("--fit-limit", type=COUNT, default=1024, show_default=True, help="Samples to fit on at most."),
-    click.option("--tune-limit", type=COUNT, default=1024, show_default=True, help="Samples to score fits on at most."),
+    click.option("--tune-limit", type=COUNT, default=4096, show_default=True, help="Samples to choose on at most."),
+    click.option(
+        "--price-limit",
+        type=COUNT,
+        default=4096,
+        show_default=True,
+        help="Verification samples to take a price on at most; fewer give a wider interval.",
+    ),
 )

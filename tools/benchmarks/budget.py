@@ -133,7 +133,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", default=[], metavar="D", help="one per MODEL, in their order")
     parser.add_argument("--drops", type=float, nargs="+", default=[0.5, 1.0, 2.0, 4.0])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--limit", type=int, default=1024, help="samples to fit and to tune on")
+    parser.add_argument("--limit", type=int, default=1024, help="samples to fit on (1024)")
     parser.add_argument("--threads", type=int, default=0, help="of onnxruntime; 0 leaves the number to it (0)")
     parser.add_argument("--order", type=int, default=8, metavar="N", help="also compare orders of N rectifiers (8)")
     parser.add_argument("--update-readme", action="store_true", help="put the tables into README.md")
@@ -148,7 +148,6 @@ def cases_of(args: argparse.Namespace) -> list[Case]:
     options = Options(
         batch=100,
         fit_limit=args.limit,
-        tune_limit=args.limit,
         verify_limit=None,
         prove_budget_s=0.0,
         config=SessionConfig(threads=args.threads),
