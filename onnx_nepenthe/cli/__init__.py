@@ -1,14 +1,11 @@
 """The command line: prints and writes, decides nothing."""
 
-import sys
+from onnx_nepenthe.cli.loading import leaving_at_once
 
-try:
+with leaving_at_once():
     from onnx_nepenthe.cli import bench, collapse, inspect, prune, verify
     from onnx_nepenthe.cli.app import app
-except KeyboardInterrupt:
-    # Loading takes a second or two, in which nothing that says so in general is there yet.
-    sys.stderr.write("\nonnx-nepenthe: interrupted\n")
-    sys.exit(130)
+    from onnx_nepenthe.cli.stopping import ignore_interrupts
 
 for _command in (inspect.inspect, collapse.collapse, verify.verify, bench.bench, prune.prune):
     app.add_command(_command)
@@ -16,7 +13,10 @@ for _command in (inspect.inspect, collapse.collapse, verify.verify, bench.bench,
 
 def main() -> None:
     """The entry point `onnx-nepenthe`."""
-    app.main()
+    try:
+        app.main()
+    finally:
+        ignore_interrupts()
 
 
 __all__ = ["app", "main"]

@@ -14,6 +14,7 @@ import click
 from onnx_nepenthe import __version__
 from onnx_nepenthe.cli.failing import exit_code_of, out_of_memory, say_bug, say_error
 from onnx_nepenthe.cli.output import Output
+from onnx_nepenthe.cli.stopping import check_stopped
 from onnx_nepenthe.errors import NepentheError
 from onnx_nepenthe.report.json import record_of_error
 from onnx_nepenthe.session import environment
@@ -29,6 +30,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except (NepentheError, MemoryError) as error:
+            check_stopped()
             own = error if isinstance(error, NepentheError) else out_of_memory(error)
             code = say_error(own)
             _record(ctx, own)
@@ -36,6 +38,7 @@ class Command(click.Command):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
+            check_stopped()
             if ctx.params.get("verbose"):
                 traceback.print_exc()
             return say_bug(error)

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from onnx_nepenthe.cli.loading import INTERRUPTED
+from onnx_nepenthe.cli.stopping import TERMINATED, Terminated, stoppable
 from onnx_nepenthe.errors import NepentheError
 from onnx_nepenthe.report.text import clean
 
-INTERRUPTED = 130
-TERMINATED = 143
 REPORT = "this is a bug, please report it; -v shows the traceback to send along"
-
-
-class Terminated(BaseException):
-    """SIGTERM, raised where the work is, so that drafts are cleaned up."""
 
 
 def exit_code_of(run: Callable[[], Any]) -> int:
     """The exit code of `run`, after one line on stderr if it failed."""
     try:
-        with _terminable():
+        with stoppable():
             result = run()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
@@ -64,20 +56,3 @@ def say_bug(error: Exception) -> int:
     first = (str(error).splitlines() or [""])[0]
     say(f"error: {type(error).__name__}: {clean(first)}; {REPORT}")
     return 1
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM raises `Terminated` inside; only the main thread may set that up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
