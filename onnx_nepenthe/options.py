@@ -30,7 +30,8 @@ class Options:
         input_ranges: input → (low, high) that callers promise.
         prove_budget_s: seconds that proving may take beyond interval arithmetic, 0 for intervals alone; a report says
             when they were not enough.
-        prove_work: multiply-adds that it may take; what is proved depends on them and not on how fast a machine is.
+        prove_work: multiply-adds that it may take (passing over a number counts as eight); what is proved depends on
+            them and not on how fast a machine is.
         proved_only: use no decision that rests on data.
         latency: how candidates are priced.
         config: provider and threads.

@@ -25,6 +25,7 @@ from onnx_nepenthe.opview import OpView
 from onnx_nepenthe.proving.crown_boxes import Box
 from onnx_nepenthe.proving.crown_lines import Lines, is_rounded, lines, shaped, value
 from onnx_nepenthe.proving.crown_steps import (
+    TOUCH,
     Move,
     Part,
     Placed,
@@ -35,6 +36,7 @@ from onnx_nepenthe.proving.crown_steps import (
     spares_samples,
     terms_of,
     with_samples,
+    work_of,
 )
 from onnx_nepenthe.proving.rounding import FLOATS
 
@@ -71,8 +73,8 @@ class Term:
     def work(self, after: Sizes) -> int:
         """Multiply-adds, given the shape of a sample after all steps."""
         sizes = (*self.before[1:], after)
-        counts = (prod(out) * max(1, terms_of(s, b)) for s, b, out in zip(self.steps, self.before, sizes, strict=True))
-        return sum(counts) if self.steps else prod(after)
+        steps = zip(self.steps, self.before, sizes, strict=True)
+        return sum(work_of(step, before, out) for step, before, out in steps) + TOUCH * prod(after)
 
     @property
     def count(self) -> int:
@@ -109,7 +111,7 @@ class Kink:
     @cached_property
     def work(self) -> int:
         """Multiply-adds of pulling one form back."""
-        return 2 * self.error.size
+        return 2 * TOUCH * self.error.size
 
     def lines(self, closest: float) -> Lines:
         """The lines that hold it."""

@@ -14,7 +14,7 @@ from onnx_nepenthe.ops.padding import window
 from onnx_nepenthe.opview import OpView
 from onnx_nepenthe.proving.crown_boxes import Box
 from onnx_nepenthe.proving.crown_nodes import DEFAULT_DOMAINS, OWN_ERROR
-from onnx_nepenthe.proving.crown_steps import Sizes, windows
+from onnx_nepenthe.proving.crown_steps import TOUCH, Sizes, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Pool:
     @property
     def work(self) -> int:
         """Multiply-adds of pulling one form back."""
-        return self.error.size * prod(self.geometry.kernel)
+        return TOUCH * self.error.size * prod(self.geometry.kernel)
 
     def pulled(self, a: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Coefficients on the operand and what is left as constants per number, for lower bounds of forms `a`."""

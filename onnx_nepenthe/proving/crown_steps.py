@@ -15,6 +15,8 @@ from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel, behin
 from onnx_nepenthe.ops.base import Mean, Reshape, Step, Transpose
 
 Sizes = tuple[int, ...]
+TOUCH = 8
+"""How many multiply-adds of a matrix product take as long as reading and writing a number."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ def terms_of(move: Move, before: Sizes) -> int:
             return prod(before[axis - 1] for axis in move.axes)
         case _:
             return 0
+
+
+def work_of(move: Move, before: Sizes, after: Sizes) -> int:
+    """Multiply-adds of one step on one row; passing over a number counts as `TOUCH` of them."""
+    passes = prod(move.kernel) if isinstance(move, Conv) else 1
+    return prod(after) * max(1, terms_of(move, before)) + TOUCH * passes * (prod(before) + prod(after))
 
 
 def absolute(move: Move) -> Move:
