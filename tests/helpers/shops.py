@@ -18,17 +18,19 @@ from tests.helpers.build import Builder
 CHANNELS, CLASSES, SIZE, SAMPLES = 8, 4, 6, 200
 
 
-def residual_network(blocks: int = 3, seed: int = 0, *, normed: bool = False) -> onnx.ModelProto:
+def residual_network(
+    blocks: int = 3, seed: int = 0, *, normed: bool = False, channels: int = CHANNELS
+) -> onnx.ModelProto:
     """A stem, basic blocks, a head; values are called stem, sum0, block0, sum1, block1 …"""
     b = Builder(np.random.default_rng(seed))
-    value = b.node("Relu", b.conv("x", (3, CHANNELS), (3, 3), pads=1), out="stem")
+    value = b.node("Relu", b.conv("x", (3, channels), (3, 3), pads=1), out="stem")
     for block in range(blocks):
-        inside = b.node("Relu", b.conv(value, (CHANNELS, CHANNELS), (3, 3), pads=1), out=f"inside{block}")
-        branch = b.conv(inside, (CHANNELS, CHANNELS), (3, 3), pads=1, bias=not normed)
-        branch = b.batch_norm(branch, CHANNELS) if normed else branch
+        inside = b.node("Relu", b.conv(value, (channels, channels), (3, 3), pads=1), out=f"inside{block}")
+        branch = b.conv(inside, (channels, channels), (3, 3), pads=1, bias=not normed)
+        branch = b.batch_norm(branch, channels) if normed else branch
         value = b.node("Relu", b.node("Add", branch, value, out=f"sum{block}"), out=f"block{block}")
     pooled = b.node("Flatten", b.node("GlobalAveragePool", value))
-    return b.model({"x": ("N", 3, SIZE, SIZE)}, [b.gemm(pooled, (CHANNELS, CLASSES))])
+    return b.model({"x": ("N", 3, SIZE, SIZE)}, [b.gemm(pooled, (channels, CLASSES))])
 
 
 def data(samples: int = SAMPLES, seed: int = 1) -> dict[str, Any]:

@@ -1,0 +1,71 @@
+"""Losses are against the original, on the right part of the data, however it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from onnx_nepenthe import judging
+from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.judging import Judge
+from onnx_nepenthe.sweeping import Care, sweep
+from onnx_nepenthe.workshop import Workshop
+from tests.helpers.shops import data, residual_network, shop_of, substitute
+
+
+@pytest.fixture(scope="module")
+def shop() -> Workshop:
+    return shop_of(residual_network(1), metric="")
+
+
+def test_the_original_loses_nothing(shop: Workshop) -> None:
+    shop.original_scores("tuning")
+    assert shop.metric == "agreement"
+    loss = shop.judge.loss(shop.findings.model)
+    assert (loss.drop, loss.error) == (0.0, 0.0)
+    assert loss.distance == pytest.approx(0.0, abs=1e-9)
+
+
+def test_data_that_are_not_kept_are_read_again(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = sweep(shop, [substitute(shop, "stem", "sum0", "conv1")], shop.tape("fitting", 20), Care(8.0))
+    model = shop.build(made)
+    before = shop.judge.loss(model)
+    monkeypatch.setattr(judging, "KEPT_BYTES", 5000)
+    judge = Judge(shop.findings, replace(shop.options, batch=16))
+    judge.original_scores("tuning")
+    assert all(not known.feeds for known in judge.known("tuning"))
+    again = judge.loss(model)
+    assert again.drop == pytest.approx(before.drop)
+    assert again.distance == pytest.approx(before.distance, rel=1e-4)
+
+
+def test_a_limit_takes_the_first_batches(shop: Workshop) -> None:
+    judge = Judge(shop.findings, replace(shop.options, batch=16))
+    judge.original_scores("tuning")
+    assert [known.size for known in judge.batches("tuning", 20)] == [16, 16]
+    everything = np.concatenate([known.outputs[0] for known in judge.known("tuning")])
+    assert len(everything) == 120
+
+
+def test_loss_behind_a_value_is_that_of_the_whole_model(shop: Workshop) -> None:
+    shop.original_scores("tuning")
+    made = sweep(shop, [substitute(shop, "stem", "sum0", "conv1")], shop.tape("fitting", 20), Care(8.0))
+    tape = shop.tape("tuning", None)
+    assert tape.advance("stem", ())
+    behind, whole = shop.loss_behind(tape, made), shop.judge.loss(shop.build(made))
+    assert behind.drop == pytest.approx(whole.drop)
+    assert behind.distance == pytest.approx(whole.distance, rel=1e-4)
+
+
+def test_a_price_has_a_limit_of_its_own(shop: Workshop) -> None:
+    judge = Judge(shop.findings, replace(shop.options, price_limit=7, verify_limit=3, tune_limit=5))
+    assert len(judge.original_scores("verification")) == 7
+    assert len(judge.original_scores("tuning")) == 5
+
+
+def test_a_part_without_samples_is_said() -> None:
+    shop = shop_of(residual_network(1), data=data(1))
+    with pytest.raises(UsageError, match="too few samples for a verification part"):
+        shop.original_scores("verification")
