@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 import click
 
@@ -41,6 +42,25 @@ def image_size(text: str) -> tuple[int, int]:
     if found is None or not (int(found[1]) and int(found[2])):
         raise click.BadParameter(f"{text!r} is not HEIGHTxWIDTH, such as 224x224")
     return int(found[1]), int(found[2])
+
+
+def counts(smallest: int) -> Callable[[str], tuple[int, ...]]:
+    """One whole number or several with commas between, none below `smallest` and none twice.
+
+    >>> counts(1)("1,8")
+    (1, 8)
+    """
+
+    def read(text: str) -> tuple[int, ...]:
+        parts = [part.strip() for part in str(text).split(",")]
+        found = tuple(dict.fromkeys(int(part) for part in parts if re.fullmatch(r"[0-9]{1,9}", part)))
+        if len(found) < len(parts) or min(found) < smallest:
+            raise click.BadParameter(
+                f"{text!r} is not a list of different whole numbers from {smallest} on, such as 1,8"
+            )
+        return found
+
+    return read
 
 
 def numbers(text: str) -> tuple[float, ...]:

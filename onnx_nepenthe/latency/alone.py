@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnx_nepenthe.latency.footprint import Footprint
 from onnx_nepenthe.latency.pairs import WARM_UP_CALLS, Clock, Comparison, Feeds, Runnable, paused_gc
 
 FEWEST_CALLS = 20
@@ -33,6 +34,8 @@ class Timing:
         batch: samples per call.
         alone: its calls by themselves.
         against_first: in turns with the first model, which is the `before`; None for the first itself.
+        threads: of one operator; 0: onnxruntime's choice.
+        memory: None when it was not measured.
     """
 
     model: str
@@ -40,6 +43,8 @@ class Timing:
     batch: int
     alone: Quantiles
     against_first: Comparison | None = None
+    threads: int = 0
+    memory: Footprint | None = None
 
     @property
     def samples_per_s(self) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from onnx_nepenthe.latency import Quantiles, Timing
+from onnx_nepenthe.latency import Footprint, Quantiles, Timing
 from onnx_nepenthe.outcome import Inspection
 from onnx_nepenthe.report.console import make_console
 from onnx_nepenthe.report.terminal import (
@@ -28,7 +28,7 @@ from tests.helpers import outcomes
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 TIMINGS = (
-    Timing("model.onnx", 10.0, 1, Quantiles(1.5, 2.0, 123.0, 1000)),
+    Timing("model.onnx", 10.0, 1, Quantiles(1.5, 2.0, 123.0, 1000), memory=Footprint(123_456_789, 234_567_890)),
     Timing(
         "a/very/long/folder/name/model.collapsed.onnx", 9.0, 1, Quantiles(1.0, 1.2, 2.0, 1500), outcomes.comparison()
     ),
