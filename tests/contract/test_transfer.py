@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
 
@@ -196,6 +197,8 @@ def assert_inside(bounds: Bounds, array: np.ndarray, slack: float = 0.0) -> None
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("text", CASES)
 def test_kernels_stay_inside_the_bounds(text: str) -> None:
+    if "PRelu" in text and tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 27):
+        pytest.skip("this onnxruntime makes NaN of infinity")
     model = onnx.parser.parse_model(text)
     native = ir.from_proto(model)
     view = view_from_model(native)
