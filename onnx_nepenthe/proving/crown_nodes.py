@@ -72,7 +72,7 @@ class Term:
 
     def work(self, after: Sizes) -> int:
         """Multiply-adds, given the shape of a sample after all steps."""
-        sizes = (*self.before[1:], after)
+        sizes = (*self.before[1:], after) if self.steps else ()
         steps = zip(self.steps, self.before, sizes, strict=True)
         return sum(work_of(step, before, out) for step, before, out in steps) + TOUCH * prod(after)
 
