@@ -30,14 +30,15 @@ def collapse(
     """A shallower model that computes the same and is not slower.
 
     Args:
-        model: a path, an `onnx.ModelProto`, an `onnx_ir.Model` or an `onnx_graphsurgeon.Graph`; not changed.
+        model: a path, an `onnx.ModelProto`, an `onnx_ir.Model`, an `onnx_graphsurgeon.Graph` or a
+            `torch.onnx.ONNXProgram`; not changed.
         output: where the result is written; for a path only, and then required.
         data: calibration data, as a path or in memory: see `sources.open_source`. None to go by proofs alone.
         options: the fields of `options.Options`, and `provider` and `threads`.
 
     Returns:
-        The same kind as `model`; for a path, the Path written. When nothing could be collapsed: `model` itself, or
-        the path of a copy.
+        The same kind as `model`; for a path, the Path written, for an ONNXProgram a ModelProto. When nothing could be
+        collapsed: `model` itself, or the path of a copy, or the program's ModelProto.
 
     Raises:
         NepentheError: one line that says what, where, and how to mend it; a `VerificationError` when the result

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from onnx_nepenthe import pipeline
 from onnx_nepenthe.blaming import blamed
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.graph.kinds import AnyModel, from_ir, to_ir
+from onnx_nepenthe.graph.kinds import AnyModel, from_ir, to_ir, unchanged
 from onnx_nepenthe.graph.save import check_target, copy, save
 from onnx_nepenthe.graph.serial import Model, digest
 from onnx_nepenthe.graph.view import view_from_model
@@ -125,7 +125,7 @@ def collapse(
 
     Returns:
         A model of the kind that came in, for a path the Path written; and how it went. When nothing could be
-        collapsed, the first is the object that came in, or the path of a copy.
+        collapsed, the first is the object that came in (of an ONNXProgram its ModelProto), or the path of a copy.
 
     Raises:
         VerificationError: the result differs from its input; nothing was written.
@@ -176,7 +176,7 @@ def _collapse_object(
         raise UsageError(f"`output` is for a model given as a path; the result of a {kind.value} is returned")
     name = _name(own)
     outcome = _outcome(own, name, options, plan)
-    result = from_ir(outcome.model, kind) if outcome.is_collapsed else model
+    result = from_ir(outcome.model, kind) if outcome.is_collapsed else unchanged(model, kind)
     return result, _with_words(outcome, name, None, options)
 
 

@@ -1,4 +1,4 @@
-"""What callers hold a model in: a path, a ModelProto, an onnx_ir Model or a graphsurgeon Graph."""
+"""What callers hold a model in: a path, a ModelProto, an onnx_ir Model, a graphsurgeon Graph or torch's ONNXProgram."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onnx_nepenthe.graph.load import load, model_from_proto
 from onnx_nepenthe.graph.structure import check_opset, subgraphs_of
 
 AnyModel = str | os.PathLike[str] | onnx.ModelProto | ir.Model | Any
-"""The last alternative is `onnx_graphsurgeon.Graph`, which need not be installed."""
+"""The last alternative is `onnx_graphsurgeon.Graph` or `torch.onnx.ONNXProgram`, which need not be installed."""
 
 
 class Kind(enum.Enum):
-    """What a model came in as, and so goes out as.
+    """What a model came in as, and so goes out as; but for a PROGRAM, which holds what torch traced, a ModelProto does.
 
     GRAPHSURGEON cannot carry metadata_props (of the model, the graph, nodes or values), doc strings of nodes
     and values, the model's domain and version, function overloads, dimension denotations, quantization
@@ -29,6 +29,7 @@ class Kind(enum.Enum):
     PROTO = "ModelProto"
     IR = "onnx_ir.Model"
     GRAPHSURGEON = "onnx_graphsurgeon.Graph"
+    PROGRAM = "torch.onnx.ONNXProgram"
 
 
 def to_ir(model: AnyModel) -> tuple[ir.Model, Kind]:
@@ -36,7 +37,7 @@ def to_ir(model: AnyModel) -> tuple[ir.Model, Kind]:
 
     Raises:
         UnreadableError, UnsupportedError: as `load`.
-        UsageError: not one of the four kinds.
+        UsageError: not one of these kinds.
     """
     if isinstance(model, str | os.PathLike):
         return load(model), Kind.PATH
@@ -46,9 +47,11 @@ def to_ir(model: AnyModel) -> tuple[ir.Model, Kind]:
         return _own_copy(model), Kind.IR
     if type(model).__module__.partition(".")[0] == "onnx_graphsurgeon":
         return model_from_proto(_proto_from_graphsurgeon(model)), Kind.GRAPHSURGEON
+    if isinstance(proto := getattr(model, "model_proto", None), onnx.ModelProto):
+        return model_from_proto(proto), Kind.PROGRAM
     raise UsageError(
-        f"cannot read a model from {type(model).__name__}; give a path, an onnx.ModelProto, an onnx_ir.Model "
-        "or an onnx_graphsurgeon.Graph"
+        f"cannot read a model from {type(model).__name__}; give a path, an onnx.ModelProto, an onnx_ir.Model, "
+        "an onnx_graphsurgeon.Graph or a torch.onnx.ONNXProgram"
     )
 
 
@@ -62,11 +65,16 @@ def from_ir(model: ir.Model, kind: Kind) -> AnyModel:
     match kind:
         case Kind.IR:
             return model
-        case Kind.PROTO:
+        case Kind.PROTO | Kind.PROGRAM:
             return ir.to_proto(model)
         case Kind.GRAPHSURGEON:
             return _graphsurgeon().import_onnx(ir.to_proto(model))
     raise ValueError("a path is written by graph.save.save")
+
+
+def unchanged(model: AnyModel, kind: Kind) -> AnyModel:
+    """What goes out when nothing was done: `model` itself, or the ModelProto of a PROGRAM."""
+    return model.model_proto if kind is Kind.PROGRAM else model
 
 
 def _own_copy(model: ir.Model) -> ir.Model:
