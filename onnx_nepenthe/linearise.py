@@ -19,6 +19,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 __all__ = ["NEEDS_DATA", "UNDECIDED", "Decision", "Linearised", "Support", "Undecided"]
 __all__ += ["decide", "linearise", "lines", "observed_pieces"]
+PAY = "pay for it with --max-drop"
 NEEDS_DATA = Refused("no proof without data", "give --data, or --input-range if the inputs are bounded")
 
 
@@ -172,13 +173,13 @@ def _refusal(activation: Activation, pieces: IntArray, counts: RegimeCounts | No
         bits = "" if is_partial else f" (entropy {counts.layer_entropy():.3f} bits)"
         return Refused(
             f"{least}{missing} of {len(pieces)} channels change regime{bits}",
-            "prune or fine-tune until the layer is linear, or allow a budget",
+            "prune it until it is linear (onnx-nepenthe prune), or pay for it with --max-drop",
         )
     curved = [p for p in np.unique(pieces).tolist() if activation.lines[p] is None]
     if curved:
-        return Refused("its observations lie on the curved piece", "allow a budget")
+        return Refused("its observations lie on the curved piece", PAY)
     if not all(activation.is_exact(int(p)) for p in np.unique(pieces)):
-        return Refused("its tails are lines only in the limit", "allow a budget")
+        return Refused("its tails are lines only in the limit", PAY)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Write a Pareto front as a folder: models, their figures as JSON, a plot."""
+"""Write a Pareto front as a folder: models, their figures as JSON, a plot, a page."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from onnx_nepenthe.graph.save import copy, save
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.report.front import record_of_frontier
+from onnx_nepenthe.report.front_page import page_of_front
 from onnx_nepenthe.report.json import text_from
 from onnx_nepenthe.report.plot import plot_of
 from onnx_nepenthe.run import options_record, resolved
@@ -26,10 +27,18 @@ __all__ = ["Frontier", "is_front", "publish"]
 
 MANIFEST = "frontier.json"
 PLOT = "frontier.svg"
+PAGE = "frontier.html"
 COMMAND = "pareto"
 
 
-def publish(model: AnyModel, folder: str | os.PathLike[str], options: Options, drops: tuple[float, ...]) -> Frontier:
+def publish(
+    model: AnyModel,
+    folder: str | os.PathLike[str],
+    options: Options,
+    drops: tuple[float, ...],
+    *,
+    command: str = "",
+) -> Frontier:
     """Explore the front of `model` and write it as `folder`, all of it or nothing.
 
     A folder of that name is replaced when it holds nothing but an earlier front, and refused when it holds anything
@@ -40,6 +49,7 @@ def publish(model: AnyModel, folder: str | os.PathLike[str], options: Options, d
         folder: where.
         options: of the run.
         drops: the budgets in points; see `exploring.ladder`.
+        command: as typed, for the record.
 
     Raises:
         UsageError: `folder` has other files, or options that contradict each other.
@@ -59,8 +69,9 @@ def publish(model: AnyModel, folder: str | os.PathLike[str], options: Options, d
         for point in front.points:
             _write(point, start, source if start is own else None, draft)
         (draft / PLOT).write_text(plot_of(front), encoding="utf-8", newline="\n")
-        files = sorted([*(file.name for file in draft.iterdir()), MANIFEST])
-        record = record_of_frontier(front) | {"files": files}
+        files = sorted([*(file.name for file in draft.iterdir()), MANIFEST, PAGE])
+        record = record_of_frontier(front, command=command) | {"files": files}
+        (draft / PAGE).write_text(page_of_front(record), encoding="utf-8", newline="\n")
         (draft / MANIFEST).write_text(text_from(record), encoding="utf-8", newline="\n")
     return front
 

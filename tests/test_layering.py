@@ -39,8 +39,8 @@ ROWS: tuple[tuple[str, ...], ...] = (
             "recipe",
             "tables",
         ),
-        *("substitutes", "metrics", "knapsack", "slimming", "normal", "kinds", "spans", "depthwise", "frontier", "unmerged"),
-        *("onesided", "elimination", "refitting", "fitters", "scale", "lines"),
+        *("substitutes", "metrics", "knapsack", "slimming", "normal", "kinds", "spans", "depthwise", "frontier"),
+        *("unmerged", "onesided", "elimination", "refitting", "fitters", "scale", "lines"),
     ),
     (
         *("report", "pipeline", "inspection", "samples", "candidate", "checking", "assuming", "narrowing"),

@@ -161,7 +161,7 @@ def test_channels_that_were_never_seen_are_said_to_be() -> None:
 def test_the_curved_piece_is_no_line() -> None:
     undecided = refused(HARD_SWISH, counted(HARD_SWISH, [1, 2], [4, 5], [4, 5]))
     assert "curved" in undecided.refusal.reason
-    assert undecided.refusal.lift == "allow a budget"
+    assert undecided.refusal.lift == "pay for it with --max-drop"
     assert undecided.pieces.tolist() == [UNDECIDED, 2, 2]
 
 

@@ -43,7 +43,13 @@ from onnx_nepenthe.report.terminal import print_outcome
     "is slower is never chosen, and the same command gives the same model.",
 )
 @click.option("--verify-limit", type=COUNT, default=512, show_default=True, help="Samples to verify on at most.")
-@click.option("--report", metavar="PATH.html", type=FILE, help="Write the report as a page that needs no network.")
+@click.option(
+    "--report",
+    metavar="PATH.html",
+    type=FILE,
+    help="Write the report as a page that needs no network; "
+    "it shows the entropy of every rectifier, so all of them are counted to the end unless --scan says otherwise.",
+)
 @click.option(
     "--cache", metavar="DIR", type=FILE, help="Where timings of operators are kept; default the user's cache folder."
 )
@@ -81,6 +87,9 @@ def collapse(
         single = {"-o": out, "--report": report, "--plan": plan_path, "--apply": apply_path}
         collapse_to_front(path, pareto, given, single, ctx.obj or "")
         return
+    if report is not None and given["scan"] is None:
+        # A scan stops counting once a rectifier cannot be a line; the page shows the entropy of all of them.
+        given["scan"] = False
     if given.pop("drops") is not None:
         raise click.UsageError("--drops are budgets for --pareto; give that too, or one budget with --max-drop")
     target = out or path.with_name(f"{path.stem}.collapsed.onnx")

@@ -33,7 +33,8 @@ def collapse_to_front(path: Path, folder: Path, given: dict[str, Any], single: d
     check_paths({"the model": path, "--json": given["json_path"]})
     output = Output(given["json_path"], is_quiet=given["quiet"], verbosity=given["verbose"])
     with output.working() as bars:
-        front = publish(path, folder, with_measurements(options_from(given, bars), given), given["drops"] or ())
+        options = with_measurements(options_from(given, bars), given)
+        front = publish(path, folder, options, given["drops"] or (), command=command)
     line = frontier_line(front, folder)
     output.write_json(record_of_frontier(front, message=line, command=command))
     output.show(lambda console: print_frontier(console, front), line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from onnx_nepenthe import run
 from onnx_nepenthe.cli.app import Command
-from onnx_nepenthe.cli.output import Output, check_paths
+from onnx_nepenthe.cli.output import Output, check_paths, write_text
 from onnx_nepenthe.cli.parameters import FILE, common
 from onnx_nepenthe.cli.pruning import method, network, recipe, recipe_fields, require_torch
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.options import Options, Progress
 from onnx_nepenthe.report.json import head, record_of_outcome
 from onnx_nepenthe.report.pruning import print_pruning, pruning_line
+from onnx_nepenthe.report.pruning_page import page_of_pruning
 from onnx_nepenthe.session import SessionConfig, environment, open_session
 from onnx_nepenthe.sources import SourceOptions
 
@@ -39,6 +40,7 @@ BATCH = 256
 @recipe
 @click.option("--collapse", "wants_collapse", is_flag=True, help="Collapse the exported model too: OUT.collapsed.onnx.")
 @click.option("--max-drop", type=click.FloatRange(min=0), metavar="POINTS", help="Of --collapse; as there.")
+@click.option("--report", metavar="PATH.html", type=FILE, help="Write the report as a page that needs no network.")
 @click.option("--robustness", is_flag=True, help="Accuracy under noise, blur, light, FGSM …; needs --test.")
 @common
 @click.pass_context
@@ -55,7 +57,7 @@ def prune(ctx: click.Context, /, name: str, out: Path | None, **given: Any) -> N
     require_torch()
     target = out or Path(f"{name.rpartition(':')[2]}.pruned.onnx")
     collapsed = target.with_name(f"{target.stem}.collapsed.onnx") if given["wants_collapse"] else None
-    _check(given, {"-o": target, "--collapse": collapsed, "--json": given["json_path"]})
+    _check(given, {"-o": target, "--collapse": collapsed, "--json": given["json_path"], "--report": given["report"]})
     output = Output(given["json_path"], is_quiet=given["quiet"], verbosity=given["verbose"])
     with output.working() as bars:
         pruned = _pruned(name, given, bars)
@@ -64,6 +66,8 @@ def prune(ctx: click.Context, /, name: str, out: Path | None, **given: Any) -> N
         found = _record(pruned, name, target, collapsed, given, bars)
     line = pruning_line(found)
     record = head("prune", name, line, ctx.obj or "") | found
+    if given["report"] is not None:
+        write_text(given["report"], page_of_pruning(record))
     output.write_json(record)
     output.show(lambda console: print_pruning(console, record, everything=output.everything), line)
 
@@ -90,7 +94,7 @@ def _pruned(name: str, given: Mapping[str, Any], progress: Progress) -> Pruned:
     source = SourceOptions(seed=given["seed"], **images)
     splits = open_splits(given["data"], given["validation"], given["test"], given["seed"], source)
     example = example_of(splits.train)
-    model = build(name, example, classes_of(splits.train), width=given["width"], seed=given["seed"])
+    model = build(name, example, classes_of(splits.train, splits.validation), width=given["width"], seed=given["seed"])
     if given["weights"] is not None:
         load_weights(model, given["weights"])
     return prune_splits(
@@ -173,8 +177,14 @@ def _collapsed(
     pruned: Pruned, target: Path, collapsed: Path, given: Mapping[str, Any], config: SessionConfig, progress: Progress
 ) -> dict[str, Any]:
     """Regimes are counted on the training data, as pruning counted them; accuracy is on the test data."""
-    more = {} if given["max_drop"] is None else {"max_drop": given["max_drop"]}
-    options = Options(data=lambda: _feeds(pruned), config=config, seed=given["seed"], progress=progress, **more)
+    options = Options(
+        data=_training_data(pruned, given["data"]),
+        config=config,
+        seed=given["seed"],
+        progress=progress,
+        max_drop=given["max_drop"],
+        scan=None if given["report"] is None else False,
+    )
     written, outcome = run.collapse(target, collapsed, options)
     return {
         "collapse": record_of_outcome(outcome, output=written),
@@ -182,12 +192,17 @@ def _collapsed(
     }
 
 
-def _feeds(pruned: Pruned) -> Iterator[tuple[dict[str, Array], Array]]:
+def _training_data(pruned: Pruned, name: str) -> Callable[[], Iterator[tuple[dict[str, Array], Array]]]:
+    """What `Options.data` takes; reports call it by `name`."""
     from onnx_nepenthe.prune.api import batches_of  # noqa: PLC0415 — torch is an extra
     from onnx_nepenthe.prune.export import INPUT  # noqa: PLC0415
 
-    for inputs, labels in batches_of(pruned.data.train, BATCH):
-        yield {INPUT: inputs.numpy()}, labels.numpy()
+    def feeds() -> Iterator[tuple[dict[str, Array], Array]]:
+        for inputs, labels in batches_of(pruned.data.train, BATCH):
+            yield {INPUT: inputs.numpy()}, labels.numpy()
+
+    feeds.__qualname__ = name
+    return feeds
 
 
 def _accuracy(pruned: Pruned, predict: Any, path: Path) -> float | None:

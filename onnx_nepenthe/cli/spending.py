@@ -58,7 +58,7 @@ spending = together(
         metavar="DIR",
         type=FILE,
         help="Write a folder of models to pick from instead: the exact one, and the best for each of --drops that is "
-        "clearly faster than those that cost no more points, bytes and depth; with frontier.json, frontier.svg and frontier.html. A "
+        "clearly faster than those that cost no more points, bytes and depth; with frontier.json, .svg and .html. A "
         "folder of that name is replaced when it is an earlier one, and refused when it has anything else in it.",
     ),
     click.option(

@@ -40,7 +40,7 @@ def test_a_folder_is_written_and_told(
     assert "pick one" in done.output
     record = json.loads(Path("report.json").read_text())
     files = {path.name for path in Path("out").iterdir()}
-    assert {entry["file"] for entry in record["points"]} | {"frontier.json", "frontier.svg"} == files
+    assert {entry["file"] for entry in record["points"]} | {"frontier.json", "frontier.svg", "frontier.html"} == files
     assert all(file in done.output for file in files if file.endswith(".onnx"))
     assert not model.with_name("model.collapsed.onnx").exists()
 

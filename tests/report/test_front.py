@@ -9,24 +9,12 @@ from xml.etree import ElementTree
 
 from rich.console import Console
 
-from onnx_nepenthe.frontier import Frontier, Missing, Point, front_of
+from onnx_nepenthe.frontier import Frontier, front_of
 from onnx_nepenthe.report.front import frontier_line, print_frontier, record_of_frontier
 from onnx_nepenthe.report.json import text_from
 from onnx_nepenthe.report.plot import Axis, plot_of
-from tests.helpers.outcomes import HOSTILE, comparison, outcome, price
-
-
-def point(drop: float, speedup: float, allowed: float | None) -> Point:
-    cost = replace(price(), after=97.5 - drop, drop=drop, low=drop - 0.5, high=drop + 0.5)
-    return Point(replace(outcome(), price=cost), cost, comparison(speedup), allowed)
-
-
-def front(name: str = "net.onnx") -> Frontier:
-    found = front_of(point(0.0, 1.1, None), [point(0.4, 1.3, 0.5), point(3.9, 2.4, 4.0)])
-    first = found.points[0]
-    inspection = replace(first.outcome.inspection, name=name)
-    named = replace(first, outcome=replace(first.outcome, inspection=inspection))
-    return replace(found, points=(named, *found.points[1:]), missing=(Missing(1.0, "why"), Missing(2.0, "why")))
+from tests.helpers.made_front import front, point
+from tests.helpers.outcomes import HOSTILE
 
 
 def printed(found: Frontier) -> str:
