@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, Ints
-from onnx_nepenthe.normal import Normal, Sums
+from onnx_nepenthe.normal import TOWARDS, Normal, Sums
 from onnx_nepenthe.onesided import Bounds, OneSided
 
 Array = npt.NDArray[Any]
@@ -56,10 +56,12 @@ class Terms:
     Attributes:
         bounds: flat pieces of the rectifier behind the target, see `onesided`; None to count every error.
         share: rows that are used of a sample, on average; 0 for the fitter's own number.
+        towards: ridges that draw weights to those that are known.
     """
 
     bounds: Bounds | None = None
     share: float = 0.0
+    towards: tuple[float, ...] = TOWARDS
 
     def rows(self, samples: int, otherwise: int) -> int:
         """Rows of a batch that are used at most."""
@@ -67,9 +69,10 @@ class Terms:
 
     def normal(self, features: int, outputs: int, rng: np.random.Generator) -> Normal:
         """The normal equations of such a regression."""
-        if self.bounds is None:
-            return Normal(features, outputs)
-        return Normal(features, outputs, OneSided(features + 1, outputs, self.bounds, rng.spawn(1)[0]))
+        onesided = None
+        if self.bounds is not None:
+            onesided = OneSided(features + 1, outputs, self.bounds, rng.spawn(1)[0])
+        return Normal(features, outputs, onesided, self.towards)
 
 
 PLAIN = Terms()

@@ -88,11 +88,19 @@ class Normal:
     Args:
         features, outputs: of the regression.
         onesided: refines the weights where a rectifier follows; None to leave them.
+        towards: ridges that are tried where weights are known; one alone is taken as it is.
     """
 
-    def __init__(self, features: int, outputs: int, onesided: OneSided | None = None) -> None:
+    def __init__(
+        self,
+        features: int,
+        outputs: int,
+        onesided: OneSided | None = None,
+        towards: tuple[float, ...] = TOWARDS,
+    ) -> None:
         self.halves = (Sums.of(features, outputs), Sums.of(features, outputs))
         self.onesided = onesided
+        self.towards = towards
 
     @property
     def both(self) -> Sums:
@@ -118,7 +126,7 @@ class Normal:
 
     def on(self, features: Array) -> Normal:
         """The same rows with some features only; `features` ends with the column of ones."""
-        fewer = Normal(0, 0, None if self.onesided is None else self.onesided.on(features))
+        fewer = Normal(0, 0, None if self.onesided is None else self.onesided.on(features), self.towards)
         fewer.halves = (self.halves[0].on(features), self.halves[1].on(features))
         return fewer
 
@@ -130,9 +138,10 @@ class Normal:
         """
         first, second = self.halves
         both = self.both
-        ridges: tuple[float, ...] = RIDGES if prior is None else TOWARDS
-        ridges = ridges if len(both.gram) <= MANY else ridges[1:2]
-        if not (first.rows and second.rows):
+        ridges: tuple[float, ...] = RIDGES if prior is None else self.towards
+        is_given = len(ridges) == 1
+        ridges = ridges if is_given or len(both.gram) <= MANY else ridges[1:2]
+        if is_given or not (first.rows and second.rows):
             weights = both.solve(ridges[0], prior)
             return weights[:-1], weights[-1], both.error(weights) / max(both.spread(), 1e-30)
         errors = [second.error(first.solve(r, prior)) + first.error(second.solve(r, prior)) for r in ridges]

@@ -20,7 +20,7 @@ FITTED_ON = 256
 """Samples that a single substitute is fitted on, where each has many positions."""
 SCORED_ON = 512
 """Tuning samples that it is scored on at most; smooth distances need no more."""
-QUICKLY = Care(share=32.0, reach=6, onesided=False)
+QUICKLY = Care(share=32.0, reach=6, is_quick=True)
 """Nearly all that mending does, it does close by."""
 
 

@@ -13,10 +13,14 @@ import numpy as np
 
 from onnx_nepenthe.fit import Terms
 from onnx_nepenthe.fitters import feed, fitter
+from onnx_nepenthe.onesided import Bounds
 from onnx_nepenthe.refitting import aim_of, downstream
 from onnx_nepenthe.substitutes import Substitute, refit_of
 from onnx_nepenthe.tape import Tape
 from onnx_nepenthe.workshop import Made, Workshop
+
+QUICK_RIDGE = (0.1,)
+"""What cross-validation mostly takes of `normal.TOWARDS`."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,16 @@ class Care:
     Attributes:
         share: rows of a sample that a fit uses.
         reach: operators that are refitted at most; None for all.
-        onesided: whether fits pass over what a rectifier hides, see `onesided`.
+        is_quick: whether fits count what a rectifier hides too (see `onesided`), and take one ridge for all refits.
     """
 
     share: float
     reach: int | None = None
-    onesided: bool = True
+    is_quick: bool = False
+
+    def terms(self, bounds: Bounds | None) -> Terms:
+        """Of a fit before a rectifier that is flat there."""
+        return Terms(None, self.share, QUICK_RIDGE) if self.is_quick else Terms(bounds, self.share)
 
 
 def sweep(shop: Workshop, chosen: Sequence[Substitute], tape: Tape, care: Care) -> tuple[Made, ...]:
@@ -52,8 +60,7 @@ def sweep(shop: Workshop, chosen: Sequence[Substitute], tape: Tape, care: Care) 
         start = front(shop, now, chosen)
         if shop.position(start) > shop.position(tape.at):
             tape.advance(start, regions)
-        terms = Terms(aim.bounds if care.onesided else None, care.share)
-        fit = fitter(one, shop.findings.view, np.random.default_rng(shop.options.seed), terms)
+        fit = fitter(one, shop.findings.view, np.random.default_rng(shop.options.seed), care.terms(aim.bounds))
         for values, wanted in tape.values(now, [aim.goal], regions):
             feed(fit, one.joined(values), wanted[aim.goal], values.get(aim.beside))
         made.append(Made(one, fit.solve()))
