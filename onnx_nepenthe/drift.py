@@ -38,12 +38,13 @@ class Drift:
     def __str__(self) -> str:
         if self.nonfinite:
             return f"{self.label}: its input was NaN {self.nonfinite} times"
-        what = "a line" if self.was_line else "constant in these channels"
-        share = self.outside / max(self.observations, 1)
-        return (
-            f"{self.label}: was {what}; {len(self.channels)} channels left their regime, "
-            f"one of them in {share:.2g} of its observations"
-        )
+        count = len(self.channels)
+        share = f"{100 * self.outside / max(self.observations, 1):.2g} % of its observations"
+        if self.was_line:
+            left = "1 channel leaves its regime," if count == 1 else f"{count} channels leave their regime, one of them"
+            return f"{self.label}: was a line; {left} in {share}"
+        left = "1 channel was constant and is not," if count == 1 else f"{count} were constant and are not, one"
+        return f"{self.label}: {left} in {share}"
 
 
 def drifts(rectifiers: Sequence[Rectifier], recorded: Measurement, new: Measurement) -> tuple[Drift, ...]:

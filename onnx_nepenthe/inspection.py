@@ -174,9 +174,18 @@ def _row(
     proved = findings.proofs[key][0] if key in findings.proofs else None
     if measurement is None or key not in measurement.counts:
         return RectifierRow(rectifier, None, found, key in removed, proved=proved)
-    counts, samples = measurement.counts[key], measurement.seen.get(key, 0)
-    full = None if key in measurement.partial else counts
-    return RectifierRow(rectifier, full, found, key in removed, None, proved, counts.observations, samples)
+    counts = measurement.counts[key]
+    return RectifierRow(
+        rectifier,
+        None if key in measurement.partial else counts,
+        found,
+        key in removed,
+        proved=proved,
+        seen=counts.observations,
+        samples=measurement.seen.get(key, 0),
+        lines=measurement.lines.get(key),
+        classes=measurement.classes.get(key),
+    )
 
 
 def _notes_on(model: Model) -> Iterator[str]:

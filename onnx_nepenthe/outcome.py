@@ -10,6 +10,7 @@ from onnx_nepenthe.drift import Drift
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.evidence import Fitted
 from onnx_nepenthe.graph.stats import ModelSize
+from onnx_nepenthe.information import ClassCounts
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.linearise import Decision, Undecided
 from onnx_nepenthe.measure import Measurement
@@ -17,6 +18,7 @@ from onnx_nepenthe.rectifiers import Rectifier
 from onnx_nepenthe.regimes import IntArray, RegimeCounts
 from onnx_nepenthe.rewrite import Rewrite
 from onnx_nepenthe.steps import Step
+from onnx_nepenthe.sums import LineSums
 from onnx_nepenthe.verify import Verdict
 
 
@@ -55,6 +57,8 @@ class RectifierRow:
         proved: int64 (channels,), the proved piece or -1; None when nothing is.
         seen: int64 (channels,), observations of each channel, at least; None without data.
         samples: that they come from.
+        lines: sums for least-squares lines; None unless collected.
+        classes: counts by class label; None unless collected.
     """
 
     rectifier: Rectifier
@@ -65,6 +69,8 @@ class RectifierRow:
     proved: IntArray | None = None
     seen: IntArray | None = None
     samples: int = 0
+    lines: LineSums | None = None
+    classes: ClassCounts | None = None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def test_a_line_that_still_holds_is_no_drift() -> None:
 def test_a_line_that_broke() -> None:
     (drift,) = drifts([rectifier()], of([10, 0, 0], [0, 10, 10]), of([7, 2, 0], [0, 6, 8]))
     assert (drift.was_line, drift.channels, drift.outside, drift.observations) == (True, (1,), 2, 8)
-    assert str(drift) == "Relu_1: was a line; 1 channels left their regime, one of them in 0.25 of its observations"
+    assert str(drift) == "Relu_1: was a line; 1 channel leaves its regime, in 25 % of its observations"
 
 
 def test_constant_channels_of_a_rectifier_that_stays() -> None:
@@ -42,13 +42,20 @@ def test_constant_channels_of_a_rectifier_that_stays() -> None:
     assert drifts([rectifier()], recorded, of([10, 3, 10], [0, 7, 0])) == ()
     (drift,) = drifts([rectifier()], recorded, of([9, 0, 5], [1, 10, 5]))
     assert (drift.was_line, drift.channels) == (False, (0,))
-    assert "was constant in these channels" in str(drift)
+    assert str(drift) == "Relu_1: 1 channel was constant and is not, in 10 % of its observations"
 
 
 def test_the_other_side_of_a_knot_is_drift_even_when_one_piece_explains_it() -> None:
     """All on a knot was decided as off; all on now would be a line too, but another one."""
     (drift,) = drifts([rectifier()], of([0, 0, 0], [0, 9, 9], [9, 0, 0]), of([0, 0, 0], [8, 9, 9]))
     assert drift.channels == (0,)
+
+
+def test_drift_of_several_channels_is_told_by_the_worst() -> None:
+    (drift,) = drifts([rectifier()], of([10, 0, 0], [0, 10, 10]), of([7, 2, 4], [0, 6, 4]))
+    assert str(drift) == "Relu_1: was a line; 2 channels leave their regime, one of them in 50 % of its observations"
+    (drift,) = drifts([rectifier()], of([10, 10, 5], [0, 0, 5]), of([9, 5, 5], [1, 5, 5]))
+    assert str(drift) == "Relu_1: 2 were constant and are not, one in 50 % of its observations"
 
 
 def test_nan_is_drift() -> None:

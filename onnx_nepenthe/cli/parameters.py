@@ -108,9 +108,9 @@ model = together(
         "--prove-work",
         type=click.FloatRange(min=0),
         default=2e10,
-        show_default="2e10",
         metavar="N",
-        help="Multiply-adds that those proofs may take; unlike a time it gives the same proofs on every machine.",
+        help="Multiply-adds that those proofs may take; unlike a time it gives the same proofs on every machine. "
+        "[default: 2e10]",
     ),
     click.option("--proved-only", is_flag=True, help="Decide nothing on data alone."),
     click.option(

@@ -35,7 +35,7 @@ class Collect:
     def __post_init__(self) -> None:
         if self.scan and (self.lines or self.classes):
             raise UsageError(
-                "a scan stops early, so it has neither sums for lines nor counts by class; drop one of them"
+                "a scan stops early, so it has no sums for lines and no counts by class; leave out --scan, or those"
             )
 
     def __str__(self) -> str:

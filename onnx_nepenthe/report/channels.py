@@ -9,9 +9,11 @@ import numpy.typing as npt
 
 from onnx_nepenthe.activations.observed import curved_mass
 from onnx_nepenthe.evidence import CONFIDENCE, Observed, observations_for, rate_bound, samples_for_layer
+from onnx_nepenthe.information import ClassCounts
 from onnx_nepenthe.linearise import UNDECIDED, Decision
 from onnx_nepenthe.outcome import Inspection, RectifierRow
 from onnx_nepenthe.regimes import RegimeCounts
+from onnx_nepenthe.sums import LineSums
 
 BOUND_TO_HAVE = 1e-3
 """A flip rate to compare what there is with where none was asked for."""
@@ -43,6 +45,23 @@ def channels_record(row: RectifierRow) -> dict[str, Any]:
         "curved_mass": None if counts is None else curved_mass(row.rectifier.activation, counts).tolist(),
         "low": None if counts is None else counts.low.tolist(),
         "high": None if counts is None else counts.high.tolist(),
+        "line": None if row.lines is None else _line(row.lines),
+        "classes": None if row.classes is None or not row.classes.by_class else _classes(row.classes),
+    }
+
+
+def _line(sums: LineSums) -> dict[str, Any]:
+    """The least-squares line y = slope z + intercept, and what it leaves of the variance of y."""
+    slope, intercept = sums.line()
+    return {"slope": slope.tolist(), "intercept": intercept.tolist(), "residual": sums.residual().tolist()}
+
+
+def _classes(counts: ClassCounts) -> dict[str, Any]:
+    """First-order PSP-entropy, and what the regime tells about the class, in bits (ALGORITHMS.md §6)."""
+    return {
+        "labels": list(counts.classes),
+        "psp_entropy_bits": counts.psp_entropy().tolist(),
+        "mutual_information_bits": counts.mutual_information().tolist(),
     }
 
 

@@ -113,8 +113,8 @@ def by_samples_words(observed: Sequence[Observed]) -> str:
     one = max(evidence.bound_by_samples for evidence in observed)
     layer = max(evidence.layer_bound_by_samples for evidence in observed)
     return (
-        f"by samples, of which positions are no independent part: at most {_percent(one)} % per channel, "
-        f"{_percent(layer)} % for all channels of a rectifier together (95 %); "
+        f"counting samples, as positions of one sample hang together: at most {_percent(one)} % per channel, "
+        f"{_percent(layer)} % for any channel of a rectifier (95 %); "
         f"{observations_for(BOUND_TO_HAVE):,} samples would give {100 * BOUND_TO_HAVE:.2g} % per channel"
     )
 

@@ -38,6 +38,26 @@ def test_channels_in_two_regimes_have_no_bound() -> None:
     assert record["shares"] == {"OFF": [0.25, 0.5], "ON": [0.75, 0.5]}
 
 
+def test_lines_and_classes_are_told_where_they_were_collected() -> None:
+    labels = np.arange(40) % 2
+    x = np.stack([2.0 * labels - 1, np.ones(40), np.tile([-1.0, 1.0, 1.0, -1.0], 10)], axis=1).astype(np.float32)
+    g = Builder(np.random.default_rng(0))
+    model = g.model({"x": ["N", 3]}, [g.node("Relu", "x")])
+    found = inspect(model, data={"x": x, "labels": labels}, line_sums=True, by_class=True)
+    (row,) = record_of_inspection(found)["rectifier_rows"]
+    line, classes = row["per_channel"]["line"], row["per_channel"]["classes"]
+    assert line["slope"][0] == pytest.approx(0.5, abs=0.01)
+    assert line["intercept"][0] == pytest.approx(0.5, abs=0.02)
+    assert (line["slope"][1], line["intercept"][1], line["residual"][1]) == (0.0, 1.0, 0.0)
+    assert classes["labels"] == [0, 1]
+    assert classes["psp_entropy_bits"][:2] == [0.0, 0.0]
+    assert classes["mutual_information_bits"][0] == pytest.approx(1.0, abs=0.01)
+    assert classes["mutual_information_bits"][2] < 0.1
+    (plain,) = record_of_inspection(inspect(model, data={"x": x}))["rectifier_rows"]
+    assert plain["per_channel"]["line"] is None
+    assert plain["per_channel"]["classes"] is None
+
+
 def test_what_was_not_measured_is_none() -> None:
     record = channels_record(replace(outcomes.rows()[1], counts=None, proved=np.ones(2, np.int64)))
     assert record["evidence"] == ["proved", "proved"]
