@@ -18,7 +18,7 @@ from onnx_nepenthe.prune.entropy import EntropyPressure
 from onnx_nepenthe.prune.losses import FoldPenalty, Teacher, Term
 from onnx_nepenthe.prune.methods.base import Context, Method
 from onnx_nepenthe.prune.pressing import lowest
-from onnx_nepenthe.prune.records import Layer, Note, Proposal
+from onnx_nepenthe.prune.records import BoolArray, Layer, Note, Proposal
 from onnx_nepenthe.prune.rectifier import Rectifier
 from onnx_nepenthe.prune.rounds import TOLERANCE, Round, state_of
 from onnx_nepenthe.prune.sensitivity import sensitivities
@@ -152,7 +152,12 @@ class Workbench:
         validation = self.data.validation if self.data.validation is not None else self.data.train
         samples = self.settings.sensitivity_samples
         loss = partial(self.training.loss, self.subject.module, validation, samples)
-        return sensitivities(self.subject, statistics, loss)
+        return sensitivities(self.subject, statistics, loss, self._off(statistics))
+
+    def _off(self, statistics: Statistics) -> dict[str, BoolArray]:
+        """What the method would turn off at each site, were it the one that goes."""
+        find = self.method.off
+        return {} if find is None else {x.site.name: find(x) for x in self.subject.layers(statistics)}
 
     def _tuning(self, proposal: Proposal, layers: Sequence[Layer]) -> Tuning:
         tuning, asked = proposal.tuning or Tuning(), self.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -63,3 +64,17 @@ def test_a_site_is_itself_again_when_something_fails() -> None:
     with pytest.raises(ZeroDivisionError):
         failing()
     assert [*modes, own.rectifier(name).mode] == ["line", "active"]
+
+
+def test_channels_that_would_be_off_are_off_in_the_trial() -> None:
+    """TLC sets them to 0 with the activation; the identity alone would say something else."""
+    own, x = subject(), torch.randn(100, 3)
+    name = own.sites[0].name
+    statistics = measure(own, [(x, None)], sums=False)
+    off = np.array([True, False, True, False])
+    found = sensitivities(own, statistics, lambda: float(own.module(x).square().mean().detach()), {name: off})
+    alone = subject()
+    before = float(alone.module(x).square().mean().detach())
+    alone.apply(Proposal(linear=(name,), line="identity", off={name: off}), statistics)
+    assert found[name] == pytest.approx(float(alone.module(x).square().mean().detach()) - before)
+    assert not own.rectifier(name).off.any()

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_type_hints
 import numpy as np
 
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.prune.records import Attempt, Layer, Proposal
+from onnx_nepenthe.prune.records import Attempt, BoolArray, Layer, Proposal
 from onnx_nepenthe.registry import Registry
 
 Need = Literal["classes", "sums", "sensitivity", "fold"]
@@ -54,6 +54,7 @@ class Method:
         start: where the next training starts from: the weights that survive, or the initial ones under the mask (SAP).
         needs: statistics that cost extra.
         tie, average: how the paper counts z = 0 and averages over neurons (ALGORITHMS.md §1).
+        off: channels, bool (channels,), that become 0 with the activation of a layer; its sensitivity is measured so.
         retries: after a round below the threshold it proposes again from the last good one; the others stop there.
     """
 
@@ -66,6 +67,7 @@ class Method:
     needs: frozenset[Need] = frozenset()
     tie: Literal["drop", "below", "above"] = "drop"
     average: Literal["non-degenerate", "all"] = "non-degenerate"
+    off: Callable[[Layer], BoolArray] | None = None
     retries: bool = False
 
 

@@ -81,5 +81,6 @@ METHODS.register("tlc")(
         config=TlcConfig,
         propose=propose,
         needs=frozenset({"sensitivity"}),
+        off=_off,
     )
 )
