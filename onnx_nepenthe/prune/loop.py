@@ -180,9 +180,12 @@ class _Loop:
 
     def _unaffordable(self, epochs: float | None) -> str:
         most, next_ = self._bench.settings.max_epochs, self._training.recipe.epochs if epochs is None else epochs
-        if most is None or self._progress.spent + next_ <= most:
+        settle = self._bench.settings.settle
+        last = (settle and settle.epochs) or 0.0
+        if most is None or self._progress.spent + next_ + last <= most:
             return ""
-        return f"{self._progress.spent:g} of {most:g} epochs are spent, and the next round takes {next_:g}"
+        then = f", the last fine-tuning {last:g}" if last else ""
+        return f"{self._progress.spent:g} of {most:g} epochs are spent, and the next round takes {next_:g}{then}"
 
     def _end(self, reason: str) -> bool:
         """Whether there is a reason to end: this one, unless there was one before; "" is none."""

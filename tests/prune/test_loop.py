@@ -483,3 +483,10 @@ def test_fast_keeps_within_any_budget(budget: float) -> None:
     config = FastConfig(budget=budget, tries=3)
     result = pruned(subject(4), "fast", config, recipe=replace(RECIPE, epochs=3), theta=Theta(points=0.5), rounds=50)
     assert result.epochs <= budget * 3 + 1e-9
+
+
+def test_the_last_fine_tuning_is_within_the_budget_of_epochs() -> None:
+    settle = Tuning(epochs=1.0)
+    result = pruned(subject(), method(one_by_one), recipe=SHORT, max_epochs=2.5, rounds=5, settle=settle)
+    assert "the last fine-tuning 1" in result.reason
+    assert result.epochs <= 2.5
