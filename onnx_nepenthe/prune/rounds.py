@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -50,12 +51,16 @@ class Theta:
             UsageError: anything else.
         """
         plain = text.replace(" ", "").lower()
+        below = re.fullmatch(r"dense(?:-(\d+\.?\d*|\.\d+))?", plain)
+        if below:
+            return cls(points=float(below[1] or 0))
         try:
-            if plain.startswith("dense"):
-                return cls(points=-float(plain.removeprefix("dense") or "-0"))
-            return cls(accuracy=float(plain[:-1]) / 100 if plain.endswith("%") else float(plain))
+            accuracy = float(plain[:-1]) / 100 if plain.endswith("%") else float(plain)
         except ValueError:
-            raise UsageError(f"theta is {text!r}; give 0.91, 91% or dense-1.5 (percentage points)") from None
+            accuracy = math.nan
+        if not 0 <= accuracy <= 1:
+            raise UsageError(f"theta is {text!r}; give 0.91, 91% or dense-1.5 (percentage points)")
+        return cls(accuracy=accuracy)
 
     def of(self, dense: float) -> float:
         """The accuracy it means for a dense network of this accuracy."""

@@ -65,7 +65,9 @@ def test_theta_is_an_accuracy_or_points_below_the_dense_network(text: str, dense
     assert Theta.parse(text).of(dense) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("text", ["", "high", "dense*2", "9 of 10"])
+@pytest.mark.parametrize(
+    "text", ["", "high", "dense*2", "9 of 10", "92", "2", "nan", "-0.1", "120%", "dense1.5", "dense+1", "dense-nan"]
+)
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match=r"give 0\.91, 91% or dense-1\.5"):
         Theta.parse(text)
