@@ -91,7 +91,11 @@ class Checkpoint:
         return (self.folder / PROGRESS).exists()
 
     def save(self, progress: Progress) -> None:
-        """Replaces the progress saved before."""
+        """Replaces the progress saved before.
+
+        Raises:
+            UnreadableError: the folder cannot be written.
+        """
         told = {
             "version": VERSION,
             "settings": self._settings,
@@ -150,13 +154,16 @@ class Checkpoint:
             raise UsageError(f"{self.folder}: a checkpoint of another run: {said}; take another folder")
 
     def _write(self, name: str, value: Any) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         beside = self.folder / f".{name}.part"
-        with beside.open("wb") as file:
-            torch.save(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self.folder / name)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with beside.open("wb") as file:
+                torch.save(value, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self.folder / name)
+        except OSError as error:
+            raise UnreadableError(f"{self.folder}: no checkpoint can be written ({error.strerror or error})") from error
         LOG.debug("wrote %s", self.folder / name)
 
     def _read(self, name: str) -> Any:

@@ -300,3 +300,10 @@ def test_a_digest_differs_with_names_shapes_types_and_values() -> None:
     found = {digest(base), *map(digest, others)}
     assert len(found) == 6
     assert digest(base) == digest({"a": torch.zeros(3, 2).T})
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    taken = tmp_path / "file"
+    taken.write_text("")
+    with pytest.raises(UnreadableError, match="no checkpoint can be written"):
+        Checkpoint(taken, {}).save(Progress())
