@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.prune.batches import Data, Splits
+from onnx_nepenthe.prune.batches import Data, Splits, in_order
 from onnx_nepenthe.prune.choosing import config_of, method_of
 from onnx_nepenthe.prune.data import example_of, fingerprint, hold_out, open_data
 from onnx_nepenthe.prune.export import Agreement, Run, export
@@ -25,6 +25,7 @@ from onnx_nepenthe.prune.subject import Subject
 from onnx_nepenthe.prune.tap import measure
 from onnx_nepenthe.prune.trainer import Trainer
 from onnx_nepenthe.prune.training import Training
+from onnx_nepenthe.prune.trial import check_trial
 from onnx_nepenthe.sources import SourceOptions
 
 COUNTING_BATCH = 256
@@ -178,6 +179,8 @@ def prune_splits(
     own = config_of(found, options or {}, guard=guard) if config is None else config
     example = example_of(splits.train)
     subject = Subject.of(model, example, leaves)
+    if training is None:
+        check_trial(subject.module, splits)
     result = run(subject, found, own, splits, training or Trainer(recipe or Recipe()), settings, tell)
     return Pruned(subject, result, splits, example)
 
@@ -205,9 +208,12 @@ def open_splits(
     return Splits(train, *later)
 
 
-def batches_of(data: Data, batch: int) -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
-    """(inputs, labels) of every sample once, in order where the data have one."""
-    return data if isinstance(data, DataLoader) else DataLoader(data, batch)
+def batches_of(data: Data, batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """(inputs, labels) of every sample once, in order where the data have one; also of a DataLoader that drops some."""
+    for inputs, labels in in_order(data, batch, torch.device("cpu")):
+        if labels is None:
+            raise UsageError("the data have no labels")
+        yield inputs[0], labels
 
 
 def use_threads(count: int) -> None:

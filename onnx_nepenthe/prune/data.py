@@ -109,9 +109,11 @@ def hold_out(data: Dataset[Sample], share: float, seed: int) -> tuple[Subset[Sam
     """(the rest, `share` of the samples), disjoint, by chance; the same for the same seed.
 
     Raises:
-        UsageError: a share that leaves one of them empty.
+        UsageError: a share that leaves one of them empty, or data without a length.
     """
-    size = len(data)  # type: ignore[arg-type]
+    if not isinstance(data, Sized):
+        raise UsageError(f"data without a length: {share:.0%} of them cannot be held out; give --validation")
+    size = len(data)
     kept = round(size * (1 - share))
     if not 0 < kept < size:
         raise UsageError(f"holding {share:.0%} of {size} samples out leaves one part empty; give --validation")
@@ -125,15 +127,30 @@ def example_of(data: Dataset[Sample] | DataLoader[Any]) -> torch.Tensor:
     Raises:
         UnreadableError: there are none.
     """
-    for inputs, _ in _batches(data, 2):
+    for inputs, _ in map(_pair, _batches(data, 2)):
         first: torch.Tensor = inputs[:2]
         return first if len(first) > 1 else torch.cat([first, first])
     raise UnreadableError("the data hold no samples")
 
 
-def classes_of(data: Dataset[Sample] | DataLoader[Any]) -> int:
-    """One more than the largest label."""
-    return 1 + max(int(targets.max()) for _, targets in _batches(data, 256))
+def classes_of(*parts: Dataset[Sample] | DataLoader[Any] | None) -> int:
+    """One more than the largest label of all parts of the data; None is no part.
+
+    Raises:
+        UsageError: labels that are no class numbers.
+    """
+    labels = [_pair(batch)[1] for part in parts if part is not None for batch in _batches(part, 256)]
+    for one in labels:
+        if one.is_floating_point() or one.ndim != 1:
+            kind = str(one.dtype).removeprefix("torch.")
+            raise UsageError(
+                f"labels are {kind} of shape {tuple(one.shape)} for {len(one)} samples; each needs one class number "
+                "(one-hot labels: .argmax(1))"
+            )
+    lowest = min(int(one.min()) for one in labels)
+    if lowest < 0:
+        raise UsageError(f"a label is {lowest}; classes are numbered from 0")
+    return 1 + max(int(one.max()) for one in labels)
 
 
 def fingerprint(data: Dataset[Sample] | DataLoader[Any]) -> str:
@@ -153,6 +170,13 @@ def fingerprint(data: Dataset[Sample] | DataLoader[Any]) -> str:
         if isinstance(part, torch.Tensor):
             digest.update(part.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _pair(batch: Any) -> Sample:
+    if isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(part, torch.Tensor) for part in batch):
+        return batch[0], batch[1]
+    given = f"{len(batch)} values" if isinstance(batch, list | tuple) else f"a {type(batch).__name__}"
+    raise UsageError(f"the data give {given} a sample; (input, label), a tensor and a class number, is needed")
 
 
 def _batches(data: Dataset[Sample] | DataLoader[Any], batch: int) -> Iterable[Sample]:

@@ -31,8 +31,9 @@ Score = Callable[[Any, Tensor], Tensor]
 
 
 def top1(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Whether the largest output is the class, one bool a sample."""
-    return outputs.argmax(dim=1) == targets
+    """Whether the largest output is the class, or the most probable one of the targets; one bool a sample."""
+    classes = targets.argmax(dim=1) if targets.is_floating_point() else targets
+    return outputs.argmax(dim=1) == classes
 
 
 class Fitting:
@@ -117,7 +118,14 @@ class Fitting:
         inputs, targets = batch
         if targets is None:
             raise UsageError("the training data have no targets")
-        outputs = self._model(*inputs)
+        try:
+            outputs = self._model(*inputs)
+        # A BatchNorm needs two values a channel.
+        except ValueError as error:
+            hint = "take larger batches, or a DataLoader with drop_last=True"
+            raise UsageError(
+                f"the network cannot be trained on a batch of {len(inputs[0])}: {error}; {hint}"
+            ) from error
         loss = self._criterion(outputs, targets, self._job.recipe.smoothing)
         with self._accelerator.autocast():
             for term in self._job.terms:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.prune.rectifier import Rectifier
 from onnx_nepenthe.prune.tuning import Distillation
 
@@ -44,8 +45,19 @@ class Term(Protocol):
 
 
 def task_loss(outputs: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Cross entropy for class numbers (integers) or class probabilities."""
-    return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
+    """Cross entropy for class numbers (integers) or class probabilities.
+
+    Raises:
+        UsageError: a class that the network does not know (on the CPU).
+    """
+    try:
+        return F.cross_entropy(outputs, targets, label_smoothing=smoothing)
+    except IndexError as error:
+        lowest, largest = int(targets.min()), int(targets.max())
+        raise UsageError(
+            f"labels are from {lowest} to {largest}; the network has {outputs.shape[1]} outputs, for 0 to "
+            f"{outputs.shape[1] - 1}"
+        ) from error
 
 
 class Teacher:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+from onnx_nepenthe.prune.losses import task_loss
 from onnx_nepenthe.registry import Registry
 
 Batches = Callable[[], Iterable[tuple[torch.Tensor, torch.Tensor]]]
@@ -128,7 +129,7 @@ def fgsm(module: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, step: fl
     device = next((parameter.device for parameter in module.parameters()), inputs.device)
     moved = inputs.detach().clone().to(device).requires_grad_(True)
     with torch.enable_grad():
-        (slope,) = torch.autograd.grad(F.cross_entropy(module(moved), labels.to(device)), moved)
+        (slope,) = torch.autograd.grad(task_loss(module(moved), labels.to(device)), moved)
     module.train(mode)
     return inputs + step * slope.sign().to(inputs.device)
 

@@ -122,3 +122,41 @@ def test_data_that_can_only_be_gone_through_have_a_fingerprint() -> None:
             return iter([(torch.zeros(2), torch.tensor(1))])
 
     assert fingerprint(DataLoader(Stream(), 1)) == fingerprint(DataLoader(Stream(), 1))
+
+
+def test_samples_that_are_no_pair() -> None:
+    x = torch.zeros(4, 2)
+    for data, words in (((x,), "1 values"), ((x, x, x), "3 values")):
+        with pytest.raises(UsageError, match=f"the data give {words} a sample"):
+            example_of(TensorDataset(*data))
+
+
+def test_classes_are_those_of_all_parts() -> None:
+    """A rare class may be among the samples that were held out."""
+    x, few, more = torch.zeros(3, 2), torch.tensor([0, 1, 1]), torch.tensor([0, 4, 1])
+    assert classes_of(TensorDataset(x, few), None, TensorDataset(x, more)) == 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (torch.eye(3), r"float32 of shape \(3, 3\)"),
+        (torch.eye(3).long(), r"int64 of shape \(3, 3\)"),
+        (torch.tensor([0.0, 1.0, 2.0]), "float32"),
+        (torch.tensor([-1, 0, 1]), "a label is -1"),
+    ],
+)
+def test_labels_that_are_no_class_numbers(labels: torch.Tensor, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        classes_of(TensorDataset(torch.zeros(3, 2), labels))
+
+
+def test_nothing_can_be_held_out_of_data_without_a_length() -> None:
+    class Endless(IterableDataset[Any]):
+        """Goes on."""
+
+        def __iter__(self) -> Any:
+            return iter(())
+
+    with pytest.raises(UsageError, match="data without a length"):
+        hold_out(Endless(), 0.1, 0)

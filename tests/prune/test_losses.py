@@ -6,6 +6,8 @@ import math
 
 import pytest
 
+from onnx_nepenthe.errors import UsageError
+
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
@@ -65,3 +67,8 @@ def test_the_penalty_is_of_every_fold_that_is_no_whole_identity() -> None:
 
 def test_nothing_folded_adds_nothing() -> None:
     assert float(FoldPenalty([], 0.25)(seen(torch.zeros(1), torch.zeros(1)))) == 0
+
+
+def test_a_class_that_the_network_does_not_know() -> None:
+    with pytest.raises(UsageError, match="labels are from 0 to 3; the network has 2 outputs, for 0 to 1"):
+        task_loss(torch.zeros(2, 2), torch.tensor([0, 3]))

@@ -286,3 +286,8 @@ def test_your_own_train_keeps_masked_weights_at_zero_after_every_step() -> None:
 def test_your_own_train_cannot_be_told_how_long() -> None:
     with pytest.raises(UsageError, match="fast needs the built-in trainer"):
         require_tuning(OwnTraining(lambda module, number: None, lambda module: 0.0), "fast")
+
+
+def test_a_batch_too_small_for_a_norm() -> None:
+    with pytest.raises(UsageError, match="cannot be trained on a batch of 1: Expected more than 1 value"):
+        Trainer(replace(RECIPE, batch=1), cpu=True).train(subject(), data(), Job(replace(RECIPE, batch=1)))
