@@ -211,8 +211,7 @@ def _name(own: Model) -> str:
 
 def _with_words(outcome: Outcome, name: str, output: Path | None, options: Options) -> Outcome:
     """The outcome with its options in full and its last line for the user."""
-    record = options_record(options)
-    return replace(outcome, options=record, message=closing_line(outcome, name, output))
+    return replace(outcome, options=options_record(options), message=closing_line(outcome, name, output))
 
 
 def options_record(options: Options) -> dict[str, Any]:
