@@ -59,7 +59,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
         ),
         *("exploring", "publishing", "judging", "tape", "sweeping", "pricing"),
     ),
-    ("cli",),
+    ("cli", "olive"),
 )
 # Where one entry takes what another makes (a reader returns a map, a stage reads the record of the one before it), the
 # two share a row. These edges and no others; together they form no cycle.
@@ -272,6 +272,7 @@ DOORS: dict[str, frozenset[str]] = {
     "click": frozenset({"cli"}),
     "PIL": frozenset({"sources"}),
     "scipy": frozenset({"knapsack"}),
+    "olive": frozenset({"olive"}),
     "torch": frozenset({SIDE}),
     "accelerate": frozenset({SIDE}),
 }
