@@ -67,8 +67,10 @@ def propose_by_entropy(config: EntropyConfig, layers: Sequence[Layer], magnitude
     taken = [layer for layer in asked if layer is not last]
     notes = [last_note(layer) for layer in asked if layer is last]
     may_go = room(taken, config.guard, config.floor)
-    budget = budget_of(config, [layer for layer, some in zip(taken, may_go, strict=True) if some])
     importance = np.array([entropy(config, layer) * magnitude(layer) for layer in taken])
+    # A layer whose weights are all 0 takes no part in the softmax, and adds nothing to what is shared out.
+    shares = [layer for layer, some, size in zip(taken, may_go, importance, strict=True) if some and size > 0]
+    budget = budget_of(config, shares)
     given = allot(budget, importance, may_go)
     notes += notes_on(taken, may_go, given)
     masks = {

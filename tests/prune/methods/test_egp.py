@@ -57,6 +57,14 @@ def test_layers_without_entropy_keep_their_weights_and_give_none() -> None:
     assert [gone(one, masks) for one in (settled, other)] == [0, 5]
 
 
+def test_layers_whose_weights_are_all_zero_add_nothing_to_the_budget() -> None:
+    """nnz = 0 leaves the sum and the softmax: B is 5 of 10, not 9 of 18."""
+    blank = layer("a", np.zeros((2, 4)))
+    other = layer("b", np.ones((2, 5)))
+    masks = propose(PAPER, [blank, other], context()).masks
+    assert [gone(one, masks) for one in (blank, other)] == [0, 5]
+
+
 def test_layers_at_zero_entropy_become_lines() -> None:
     settled = layer("a", np.ones((2, 4)), counts([0, 2], [2, 0]))
     proposal = propose(EgpConfig(), [settled, layer("b", np.ones((1, 4)))], context())
