@@ -35,6 +35,7 @@ STRENGTHS: Mapping[str, tuple[float, ...]] = {
 """In standard deviations of the inputs; blur in pixels of its Gaussian, translate in pixels."""
 BLUR_REACH = 3
 """A blur's kernel reaches that many standard deviations."""
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -189,11 +190,12 @@ def _atypical(batches: Batches, typical: Batches) -> Batches:
     """The quarter of `batches` furthest from the mean of `typical`."""
     mean, deviation = _moments(typical)
     distance = np.concatenate([_distance(inputs, mean, deviation) for inputs, _ in batches()])
-    limit = float(np.quantile(distance, 0.75))
+    # At least one, and the same samples when another batch rounds otherwise.
+    limit = np.sort(distance)[-math.ceil(len(distance) / 4)] * (1 - ROUNDING)
 
     def chosen() -> Iterable[tuple[torch.Tensor, torch.Tensor]]:
         for inputs, labels in batches():
-            far = torch.from_numpy(_distance(inputs, mean, deviation) > limit)
+            far = torch.from_numpy(_distance(inputs, mean, deviation) >= limit)
             if far.any():
                 yield inputs[far], labels[far]
 

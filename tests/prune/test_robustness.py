@@ -120,3 +120,12 @@ def test_vectors_are_neither_blurred_nor_moved() -> None:
 def test_an_unknown_disturbance_is_named() -> None:
     with pytest.raises(ValueError, match="fog"):
         robustness({}, lambda: [], strengths={"fog": (1.0,)})
+
+
+@pytest.mark.parametrize(("samples", "far"), [(1, 1), (3, 1), (4, 1), (5, 2), (8, 2)])
+def test_the_atypical_quarter_is_never_empty(samples: int, far: int) -> None:
+    """Accuracy on no samples would be told as 0."""
+    net = nn.Linear(3, 2)
+    data = [(random(samples, 3), torch.zeros(samples, dtype=torch.int64))]
+    rows = robustness({"net": Subject(net, net)}, lambda: data, strengths={}, typical=lambda: data)
+    assert [(row.disturbance, row.samples) for row in rows] == [(CLEAN, samples), (ATYPICAL, far)]
