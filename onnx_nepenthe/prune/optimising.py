@@ -42,7 +42,7 @@ def optimiser_of(subject: Subject, recipe: Recipe) -> torch.optim.Optimizer:
     rectifiers = [module for module in subject.module.modules() if isinstance(module, Rectifier)]
     for rectifier in rectifiers:
         # Several processes wait for the gradient of every parameter that is to be trained.
-        rectifier.function.requires_grad_(rectifier.mode != "line")
+        rectifier.learn_function()
     own = {id(p) for rectifier in rectifiers for p in rectifier.parameters()}
     trained = [p for p in subject.module.parameters() if p.requires_grad]
     groups = [

@@ -44,6 +44,7 @@ class Rectifier(nn.Module):
         self.slope = nn.Parameter(torch.ones(site.channels, **placed), requires_grad=False)
         self.intercept = nn.Parameter(torch.zeros(site.channels, **placed), requires_grad=False)
         self.alpha = nn.Parameter(torch.zeros((), **placed), requires_grad=False)
+        self._learnt = frozenset(name for name, own in function.named_parameters() if own.requires_grad)
         self.register_buffer("off", torch.zeros(site.channels, dtype=torch.bool, device=like.device))
         self.register_buffer("_code", torch.zeros((), dtype=torch.uint8, device=like.device))
         self._refresh()
@@ -75,6 +76,11 @@ class Rectifier(nn.Module):
         """
         self._fill(self.alpha, alpha)
         self._set_mode("fold")
+
+    def learn_function(self) -> None:
+        """Train the function's own parameters where it is computed, but for those that came frozen."""
+        for name, own in self.function.named_parameters():
+            own.requires_grad_(self._mode != "line" and name in self._learnt)
 
     def turn_off(self, channels: BoolArray) -> None:
         """Give 0 for these channels, bool (channels,), as well as for those that are off already."""

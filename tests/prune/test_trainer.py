@@ -291,3 +291,11 @@ def test_your_own_train_cannot_be_told_how_long() -> None:
 def test_a_batch_too_small_for_a_norm() -> None:
     with pytest.raises(UsageError, match="cannot be trained on a batch of 1: Expected more than 1 value"):
         Trainer(replace(RECIPE, batch=1), cpu=True).train(subject(), data(), Job(replace(RECIPE, batch=1)))
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_slopes_that_came_frozen_stay_as_they_are(is_frozen: bool) -> None:
+    own = subject(nn.PReLU().requires_grad_(not is_frozen))
+    name = next(name for name, _ in own.module.named_parameters() if name.endswith("function.weight"))
+    Trainer(RECIPE, cpu=True).train(own, data(), Job(RECIPE))
+    assert (float(own.module.get_parameter(name).detach()) == 0.25) == is_frozen
