@@ -119,4 +119,4 @@ def test_a_scan_with_sums_is_refused(invoke: Invoke, case: tuple[Path, Path]) ->
 def test_observed_decisions_say_what_samples_are_worth(invoke: Invoke, case: tuple[Path, Path]) -> None:
     model, data = case
     done = invoke("inspect", model, "--data", data)
-    assert "samples would give" in " ".join(done.stdout.split())
+    assert "3,000 samples would" in " ".join(done.stdout.split())
