@@ -74,7 +74,7 @@ def from_ir(model: ir.Model, kind: Kind) -> AnyModel:
 
 def unchanged(model: AnyModel, kind: Kind) -> AnyModel:
     """What goes out when nothing was done: `model` itself, or the ModelProto of a PROGRAM."""
-    return model.model_proto if kind is Kind.PROGRAM else model
+    return getattr(model, "model_proto", model) if kind is Kind.PROGRAM else model
 
 
 def _own_copy(model: ir.Model) -> ir.Model:
