@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.helpers.outcomes import comparison
 
 ROOT = Path(__file__).resolve().parents[2]
 pytest.importorskip("onnxslim")
@@ -50,5 +53,8 @@ def test_the_table_has_a_line_for_each_and_its_place_in_the_docs(
 ) -> None:
     lines = quantised.markdown(list(rows.values())).splitlines()
     assert len([line for line in lines if line.startswith("| digits-mlp |")]) == 9
+    assert "times faster" not in lines[2]
+    timed = [replace(row, latency=comparison(1.25)) for row in rows.values()]
+    assert quantised.markdown(timed).splitlines()[-1].count("|") == quantised.markdown(timed).splitlines()[3].count("|")
     page = quantised.PAGE.read_text(encoding="utf-8")
     assert page.count("<!-- bench:quantised -->") == page.count("<!-- /bench:quantised -->") == 1

@@ -134,28 +134,38 @@ def _timed(before: Path, after: Path, test: Arrays, budget_s: float) -> Comparis
     return compare(*sessions[:2], feeds, rng=rng, control=sessions[2], budget_s=budget_s, threads=1)
 
 
-def markdown(rows: list[Row]) -> str:
-    """The table with its caption."""
-    machine = environment()
+def markdown(rows: list[Row], latency: str = "measured") -> str:
+    """The table with its caption; without columns of times when nothing was timed.
+
+    Args:
+        latency: how the collapse chose.
+    """
+    machine, is_timed = environment(), any(row.latency for row in rows)
     lines = [
-        "The bundled models, converted as they are and after a collapse: `quantize_static` (int8, QDQ, per channel, "
-        "after `quant_pre_process`) and `convert_float_to_float16` of onnxruntime "
-        f"{machine['onnxruntime']}; accuracy on the {_images():,} test images. The ratio is against the same form of "
-        f"the model as it is (batch 1, one thread, {machine['cpu']}), with its 95 % interval and that model against "
-        "itself.",
+        f"The bundled models, converted as they are and after `collapse --latency {latency}`: `quantize_static` (int8, "
+        "QDQ, per channel, after `quant_pre_process`) and `convert_float_to_float16` of onnxruntime "
+        f"{machine['onnxruntime']}; accuracy on the {_images():,} test images.",
         "",
-        "| model | before | form | nodes | kB | accuracy, % | times faster | A/A control |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | before | form | nodes | kB | accuracy, % |" + (" times faster | A/A control |" if is_timed else ""),
+        "|---|---|---|---|---|---|" + ("---|---|" if is_timed else ""),
     ]
-    for row in rows:
-        timed = row.latency
-        ratio = f"{timed.speedup:.2f} ({timed.low:.2f}–{timed.high:.2f})" if timed else ""
-        control = f"{timed.control_low:.2f}–{timed.control_high:.2f}" if timed else ""
-        lines.append(
-            f"| {row.model} | {row.way} | {row.form} | {row.nodes} | {row.size_bytes / 1000:.0f} "
-            f"| {100 * row.accuracy:.2f} | {ratio} | {control} |"
+    if is_timed:
+        lines[0] += (
+            f" The ratio is against the same form of the model as it is (batch 1, one thread, {machine['cpu']}), with "
+            "its 95 % interval and that model against itself."
         )
+    for row in rows:
+        size, points = f"{row.size_bytes / 1000:.0f}", f"{100 * row.accuracy:.2f}"
+        times = _times(row.latency) if is_timed else ""
+        lines.append(f"| {row.model} | {row.way} | {row.form} | {row.nodes} | {size} | {points} |{times}")
     return "\n".join(lines)
+
+
+def _times(timed: Comparison | None) -> str:
+    if timed is None:
+        return " | |"
+    ratio = f"{timed.speedup:.2f} ({timed.low:.2f}–{timed.high:.2f})"
+    return f" {ratio} | {timed.control_low:.2f}–{timed.control_high:.2f} |"
 
 
 def _images() -> int:
@@ -173,7 +183,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--update-docs", action="store_true", help="put the table into docs/pipelines.md")
     options = parser.parse_args(arguments)
     rows = [row for name in options.models for row in measured(name, latency=options.latency, budget_s=options.seconds)]
-    table = markdown(rows)
+    table = markdown(rows, options.latency)
     print(table)
     if options.json is not None:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
