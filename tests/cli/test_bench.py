@@ -40,6 +40,8 @@ def test_bench_times_all_batch_sizes_with_all_threads(invoke: Invoke, case: tupl
     settings = [("1", "1"), ("1", "3"), ("2", "1"), ("2", "3")]
     assert [(row["threads"], row["batch"]) for row in rows] == [pair for pair in settings for _ in range(2)]
     assert [row["speedup"] != "" for row in rows] == [False, True] * 4
+    page = (Path(__file__).resolve().parents[2] / "docs" / "edge.md").read_text(encoding="utf-8")
+    assert {name for name in rows[0] if f"`{name}`" not in page} == {"model", "provider", "threads", "batch"}
     records = json.loads(Path("t.json").read_text(encoding="utf-8"))["models"]
     assert [f"{record['p99_ms']}" for record in records] == [row["p99_ms"] for row in rows]
     assert {record["peak_bytes"] for record in records} == {None}
