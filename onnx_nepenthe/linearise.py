@@ -17,7 +17,7 @@ from onnx_nepenthe.regimes import RegimeCounts
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-__all__ = ["NEEDS_DATA", "UNDECIDED", "Decision", "Linearised", "Support", "Undecided"]
+__all__ = ["NEEDS_DATA", "PAY", "UNDECIDED", "Decision", "Linearised", "Support", "Undecided"]
 __all__ += ["decide", "linearise", "lines", "observed_pieces"]
 PAY = "pay for it with --max-drop"
 NEEDS_DATA = Refused("no proof without data", "give --data, or --input-range if the inputs are bounded")

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.drift import Drift, check_same_model, drifts
-from onnx_nepenthe.errors import UsageError
+from onnx_nepenthe.errors import Refused, UsageError
 from onnx_nepenthe.graph.serial import Model, digest
-from onnx_nepenthe.linearise import Linearised, Support, linearise
+from onnx_nepenthe.linearise import NEEDS_DATA, Linearised, Support, linearise
 from onnx_nepenthe.measure import Collect, Measurement, measure
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.prove import UNPROVED
@@ -21,6 +21,7 @@ from onnx_nepenthe.session import check_provider, open_session
 from onnx_nepenthe.sources import Part, Source, open_source
 from onnx_nepenthe.sources.split import part_size
 
+PROVED_ONLY = Refused("no proof, and data were not to decide", "leave out --proved-only")
 Proof = tuple[npt.NDArray[np.int64], str]
 """The proved piece per channel, and the argument."""
 
@@ -87,10 +88,19 @@ def decide_all(
     options: Options,
 ) -> Linearised:
     """The decisions that proofs and a measurement admit."""
-    if measurement is None or options.proved_only:
+    if measurement is None:
         return linearise(rectifiers, proofs, {})
+    if options.proved_only:
+        found = linearise(rectifiers, proofs, {})
+        undecided = {key: replace(one, refusal=_with_data(one.refusal)) for key, one in found.undecided.items()}
+        return replace(found, undecided=undecided)
     support = Support(measurement.seen, measurement.partial, options.max_flip_rate)
     return linearise(rectifiers, proofs, measurement.counts, support)
+
+
+def _with_data(refusal: Refused) -> Refused:
+    """Why there is no decision where there are data that must not decide."""
+    return PROVED_ONLY if refusal == NEEDS_DATA else refusal
 
 
 def _check_fits(measurement: Measurement, model: Model, rectifiers: tuple[Rectifier, ...]) -> None:

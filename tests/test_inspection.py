@@ -12,7 +12,8 @@ from onnx_nepenthe.errors import UnreadableError, UnsupportedError, UsageError
 from onnx_nepenthe.evidence import Observed, Proved
 from onnx_nepenthe.graph.view import view_from_model
 from onnx_nepenthe.inspection import prove, report, side_of, why_not_runnable
-from onnx_nepenthe.linearise import Decision, Undecided
+from onnx_nepenthe.linearise import NEEDS_DATA, Decision, Undecided
+from onnx_nepenthe.measuring import PROVED_ONLY
 from onnx_nepenthe.rectifiers import find_rectifiers
 from tests.helpers.build import Array, Builder
 from tests.helpers.collapsing import findings, inspect, options
@@ -69,6 +70,8 @@ def test_proved_only_measures_but_decides_nothing_on_it() -> None:
     assert list(found.linearised.decisions) == ["second"]
     assert found.measurement is not None
     assert inspect(two_rectifiers(), data=data(), proved_only=True).samples == 16
+    assert found.linearised.undecided["first"].refusal == PROVED_ONLY
+    assert findings(two_rectifiers(), proved_only=True).linearised.undecided["first"].refusal == NEEDS_DATA
 
 
 @pytest.mark.parametrize("low", [0.0, -0.1])

@@ -15,8 +15,8 @@ import click
 
 from onnx_nepenthe.errors import NepentheError
 from onnx_nepenthe.report.console import Bars, Console, LogToConsole, forget, make_console
+from onnx_nepenthe.report.grid import print_line
 from onnx_nepenthe.report.json import text_from
-from onnx_nepenthe.report.terminal import print_line
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 STDOUT = "-"

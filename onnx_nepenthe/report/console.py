@@ -11,15 +11,16 @@ from typing import IO
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
+
+from onnx_nepenthe.report.text import duration
 
 __all__ = ["Bars", "Console", "LogToConsole", "forget", "make_console"]
 WIDTH = 80
@@ -65,6 +66,17 @@ class LogToConsole(logging.Handler):
             self.handleError(record)
 
 
+class _Pace(ProgressColumn):
+    """How far a stage is and how long it will take; how long it has taken where its end is not known."""
+
+    def render(self, task: Task) -> Text:
+        """One short line."""
+        if task.total is None:
+            return Text(duration(task.elapsed or 0.0))
+        left = "" if task.time_remaining is None else f", {duration(task.time_remaining)} left"
+        return Text(f"{task.completed:,.0f} of {task.total:,.0f}{left}")
+
+
 class Bars:
     """Progress bars, one per stage, gone when the work is; nothing unless the console is a terminal.
 
@@ -76,9 +88,7 @@ class Bars:
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            _Pace(),
             console=console,
             transient=True,
             disable=not (is_on and console.is_terminal),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from onnx_nepenthe.activations.observed import curved_mass
 from onnx_nepenthe.evidence import Evidence, Observed, Proved
-from onnx_nepenthe.linearise import Decision, Undecided
-from onnx_nepenthe.outcome import Inspection, Outcome, RectifierRow, Refusal
+from onnx_nepenthe.linearise import PAY, Decision, Undecided
+from onnx_nepenthe.outcome import Inspection, Outcome, Price, RectifierRow, Refusal
 from onnx_nepenthe.report.text import template
 
 Status = Literal["removed", "linear", "stays"]
+ALIKE = "; others alike"
 REGIMES = ("OFF", "ON", "linear", "curved")
 
 
@@ -126,7 +127,14 @@ def all_refusals(inspection: Inspection, outcome: Outcome | None = None) -> tupl
         for facts in map(facts_of, inspection.rows)
         if facts.status == "stays" and (facts.name, facts.reason) not in told
     ]
-    return (*inspection.refusals, *stay, *later)
+    every = (*inspection.refusals, *stay, *later)
+    return every if outcome is None or outcome.price is None else tuple(_paid(one, outcome.price) for one in every)
+
+
+def _paid(refusal: Refusal, price: Price) -> Refusal:
+    """Where something was paid already, only more can help."""
+    more = "a higher --target-speedup" if price.allowed is None else f"more than --max-drop {price.allowed:g}"
+    return replace(refusal, lift=refusal.lift.replace(PAY, f"pay for it with {more}"))
 
 
 @dataclass(frozen=True)
@@ -159,4 +167,4 @@ def grouped(refusals: Iterable[Refusal]) -> tuple[RefusalGroup, ...]:
 
 
 def _others(members: Sequence[Refusal]) -> str:
-    return "; others alike" if len({member.reason for member in members}) > 1 else ""
+    return ALIKE if len({member.reason for member in members}) > 1 else ""

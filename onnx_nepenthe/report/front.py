@@ -10,9 +10,9 @@ from rich.text import Text
 
 from onnx_nepenthe.frontier import Frontier, Point
 from onnx_nepenthe.outcome import Side
+from onnx_nepenthe.report.grid import print_table, table_of
 from onnx_nepenthe.report.json import environment_record, head, latency_record, plain, verification_record
 from onnx_nepenthe.report.price import price_record
-from onnx_nepenthe.report.terminal import print_table, table_of
 from onnx_nepenthe.report.text import clean, integer, plural, size
 
 SAME_DATA = (

@@ -8,7 +8,7 @@ from typing import Any
 from rich.text import Text
 
 from onnx_nepenthe.report.console import Console
-from onnx_nepenthe.report.terminal import print_table, table_of
+from onnx_nepenthe.report.grid import print_table, table_of
 from onnx_nepenthe.report.text import clean, plural, sentence, shorten
 
 SHOWN_NOTES = 5

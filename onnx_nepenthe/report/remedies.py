@@ -5,6 +5,7 @@ from __future__ import annotations
 NOTHING = "nothing known"
 _WORDS = (
     ("data", "--data"),
+    ("data", "--proved-only"),
     ("data", "more data"),
     ("data", "calibrate on"),
     ("data", "measure "),

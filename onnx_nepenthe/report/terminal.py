@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,9 +13,10 @@ from rich.text import Text
 from onnx_nepenthe.evidence import Observed
 from onnx_nepenthe.outcome import Inspection, Outcome, Price, Side
 from onnx_nepenthe.report.facts import REGIMES, RectifierFacts, all_refusals, evidence_words, facts_of, grouped
+from onnx_nepenthe.report.grid import PLACES, places, print_table, table_of
 from onnx_nepenthe.report.price import price_words
 from onnx_nepenthe.report.text import clean, integer, milliseconds, percent, plural, sentence, shorten, size, template
-from onnx_nepenthe.report.words import by_samples_words, latency_words, verdict_words
+from onnx_nepenthe.report.words import bounds_words, latency_words, verdict_words
 from onnx_nepenthe.rewrite import Rewrite
 from onnx_nepenthe.verify import Verdict
 
@@ -23,7 +24,7 @@ MOST_ROWS = 60
 """More rectifiers, rewrites or places than this are summed up unless everything is asked for."""
 FINDING_WIDTH = 26
 WORDS = {"removed": "removed", "linear": "a line", "stays": "stays"}
-PLACES = 3
+_CHANGING = re.compile(r"(at least )?(\d+) of (\d+) channels change regime")
 _COLOURS = {"removed": "green", "linear": "cyan", "stays": "default"}
 
 
@@ -44,7 +45,10 @@ def print_outcome(console: Console, outcome: Outcome, *, everything: bool = Fals
     _print_rectifiers(console, inspection, everything=everything)
     _print_rewrites(console, outcome, everything=everything)
     _print_refusals(console, inspection, outcome, everything=everything)
-    print_table(console, "Before and after", _sizes(inspection.side, outcome.after, outcome))
+    if outcome.is_collapsed:
+        print_table(console, "Before and after", _sizes(inspection.side, outcome.after, outcome))
+    else:
+        print_table(console, "Size", _sizes(inspection.side, None))
     if outcome.latency is not None:
         console.print(Text(f"Latency: {latency_words(outcome.latency)}"))
     elif outcome.is_collapsed:
@@ -85,12 +89,8 @@ def print_verdict(console: Console, verdict: Verdict) -> None:
         print_table(console, "Outputs", table)
     for difference in verdict.interface:
         console.print(Text(f"interface: {clean(difference)}"))
-    console.print(Text(sentence(verdict_words(verdict))))
-
-
-def print_line(console: Console, line: str) -> None:
-    """A line that the terminal may wrap, but that stays one for whoever reads it from a pipe."""
-    console.print(Text(line), soft_wrap=True)
+    if verdict.outputs:
+        console.print(Text(sentence(verdict_words(verdict, with_reason=False))))
 
 
 def _print_start(console: Console, inspection: Inspection) -> None:
@@ -99,21 +99,6 @@ def _print_start(console: Console, inspection: Inspection) -> None:
     console.print(Text(f"{name}: {plural(inspection.side.rectifiers, 'rectifier')}, {measured}"))
     for note in inspection.notes:
         console.print(Text(f"note: {clean(note)}"))
-
-
-def print_table(console: Console, title: str, table: Table) -> None:
-    """The table under its title, after an empty line."""
-    console.print()
-    console.print(Text(title, style="bold"))
-    console.print(table)
-
-
-def table_of(*columns: tuple[str, str, int | None]) -> Table:
-    """Columns as (heading, "left" or "right", width or None for what is left)."""
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for heading, side, width in columns:
-        table.add_column(heading, justify="right" if side == "right" else "left", width=width, overflow="fold")
-    return table
 
 
 def _print_rectifiers(console: Console, inspection: Inspection, *, everything: bool) -> None:
@@ -127,10 +112,7 @@ def _print_rectifiers(console: Console, inspection: Inspection, *, everything: b
         print_table(console, f"Rectifiers{explained}", _rectifiers(facts, console.width))
     observed = [f.evidence for f in facts if isinstance(f.evidence, Observed)]
     if observed:
-        bound = f"flips at most {100 * max(e.bound for e in observed):.2g} % of the time (95 %)"
-        console.print(Text(f"seen n times: no proof; a channel seen that often {bound}"))
-    if observed and all(e.samples for e in observed):
-        console.print(Text(by_samples_words(observed)))
+        console.print(Text(bounds_words(observed)))
 
 
 def _rectifiers(facts: Sequence[RectifierFacts], width: int) -> Table:
@@ -166,10 +148,24 @@ def _name(facts: RectifierFacts) -> str:
 
 
 def finding(facts: RectifierFacts) -> Text:
-    """What was decided and on what grounds."""
-    # The entropy has a column of its own.
-    why = evidence_words(facts.evidence).partition(", told apart")[0] or facts.reason.partition(" (entropy")[0]
+    """What was decided and on what grounds; without what the other columns say."""
+    why = evidence_words(facts.evidence).partition(", told apart")[0] or _brief(facts.reason)
     return Text(WORDS[facts.status], style=_COLOURS[facts.status]) + Text(f": {clean(why)}", style="default")
+
+
+def _brief(reason: str) -> str:
+    """In one line of the column, where that is possible.
+
+    >>> _brief("at least 3 of 16 channels change regime"), _brief("2 of 2 channels change regime (entropy 0.5 bits)")
+    ('at least 3 switch', 'all switch')
+    """
+    found = _CHANGING.match(reason)
+    if found is None:
+        return reason
+    least, some, every = found.groups()
+    if some == every and not least:
+        return "all switch"
+    return f"{least or ''}{some} {'switches' if some == '1' else 'switch'}"
 
 
 def _summary(facts: Sequence[RectifierFacts]) -> Table:
@@ -201,18 +197,6 @@ def _rewrites(rewrites: Iterable[Rewrite], outcome: Outcome) -> Table:
             "–" if speedup is None else f"{speedup:.2f}x",
         )
     return table
-
-
-def places(labels: Sequence[str], width: int, most: int = PLACES) -> str:
-    """The first labels one below the other, and how many more there are.
-
-    >>> places(["conv1", "bn1", "relu1", "conv2"], 20, most=2)
-    'conv1\\nbn1\\nand 2 more'
-    """
-    if len(labels) == most + 1:
-        most += 1
-    lines = [shorten(label, width) for label in labels[:most]]
-    return "\n".join(lines + ([f"and {len(labels) - most} more"] if len(labels) > most else []))
 
 
 def _print_refusals(console: Console, inspection: Inspection, outcome: Outcome | None, *, everything: bool) -> None:

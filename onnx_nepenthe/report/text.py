@@ -89,6 +89,20 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.{digits}f} ms"
 
 
+def duration(seconds: float) -> str:
+    """In the unit that suits.
+
+    >>> duration(7.2), duration(75), duration(7260)
+    ('7 s', '1 min 15 s', '2 h 01 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole // 60 % 60:02d} min"
+
+
 def percent(share: float) -> str:
     """A share of 1; what is not quite nothing or all does not look like it.
 

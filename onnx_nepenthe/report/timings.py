@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from onnx_nepenthe.latency import Comparison, Timing
+from onnx_nepenthe.report.grid import print_table, table_of
 from onnx_nepenthe.report.json import environment_record, head, latency_record
-from onnx_nepenthe.report.terminal import print_table, table_of
 from onnx_nepenthe.report.text import clean, integer, milliseconds, plural, shorten, size
 
 

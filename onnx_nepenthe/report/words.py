@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,17 +10,20 @@ from onnx_nepenthe.evidence import Observed, observations_for
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.outcome import Inspection, Outcome
 from onnx_nepenthe.report.channels import BOUND_TO_HAVE
-from onnx_nepenthe.report.facts import all_refusals, facts_of
+from onnx_nepenthe.report.facts import ALIKE, RefusalGroup, all_refusals, facts_of, grouped
 from onnx_nepenthe.report.text import clean, milliseconds, plural, threads
 from onnx_nepenthe.verify import Verdict
+
+_NUMBERS = re.compile(r"^(at least )?\d+ of \d+ ")
 
 
 def closing_line(outcome: Outcome, name: str, output: Path | None) -> str:
     """What was written where, or that nothing could be collapsed and what to try next."""
     if not outcome.is_collapsed:
         result = f"{output} is a copy of {name}" if output is not None else "the result is the model that came in"
-        return clean(f"nothing could be collapsed; {result}{_then(next_step(outcome.inspection, outcome))}")
-    gains = f"{gain_words(outcome)}, {paid_words(outcome)}{check_words(outcome.verdict)}"
+        why, then = _nothing(outcome)
+        return clean(f"nothing could be collapsed{why}; {result}{then}")
+    gains = f"{gain_words(outcome)}, {paid_words(outcome)}{_checked(outcome)}"
     return clean(f"{output} written: {gains}" if output is not None else f"collapsed: {gains}")
 
 
@@ -62,6 +65,12 @@ def latency_words(latency: Comparison) -> str:
     )
 
 
+def _checked(outcome: Outcome) -> str:
+    if outcome.verdict is None and outcome.price is not None:
+        return f"checked on {plural(outcome.price.samples, 'sample')} kept apart"
+    return check_words(outcome.verdict)
+
+
 def check_words(verdict: Verdict | None) -> str:
     """The verdict in a few words."""
     if verdict is None:
@@ -69,7 +78,7 @@ def check_words(verdict: Verdict | None) -> str:
     return f"{'verified' if verdict.passed else 'FAILED'} on {plural(verdict.samples, 'sample')}"
 
 
-def verdict_words(verdict: Verdict) -> str:
+def verdict_words(verdict: Verdict, *, with_reason: bool = True) -> str:
     """The verdict as one sentence."""
     parts = [
         f"{check_words(verdict)} of {verdict.source or 'the data'}: largest error {verdict.max_abs_error:.2g}, "
@@ -82,7 +91,7 @@ def verdict_words(verdict: Verdict) -> str:
     if verdict.source and not verdict.disjoint:
         parts.append("on data that calibration saw")
     parts.append(f"by {verdict.engine}")
-    if not verdict.passed:
+    if with_reason and not verdict.passed:
         parts.append(verdict.reason)
     return clean("; ".join(parts))
 
@@ -108,14 +117,19 @@ def inspection_line(inspection: Inspection) -> str:
     return clean(f"{found}; `onnx-nepenthe collapse` removes what can go" if lines else f"{found}{_then(step)}")
 
 
-def by_samples_words(observed: Sequence[Observed]) -> str:
-    """The bounds that hold however much the positions of one sample have in common."""
+def bounds_words(observed: Sequence[Observed]) -> str:
+    """What having seen something so often is worth, counted by observations and, where known, by samples."""
+    often = _percent(max(evidence.bound for evidence in observed))
+    start = f"“seen” is no proof: with 95 % confidence a channel leaves its regime in at most {often} % of observations"
+    if not all(evidence.samples for evidence in observed):
+        return f"{start} like these"
     one = max(evidence.bound_by_samples for evidence in observed)
-    layer = max(evidence.layer_bound_by_samples for evidence in observed)
+    layer = _percent(max(evidence.layer_bound_by_samples for evidence in observed))
+    more = observations_for(BOUND_TO_HAVE)
+    would = f"; {more:,} samples would make that {_percent(BOUND_TO_HAVE)} %" if one > BOUND_TO_HAVE else ""
     return (
-        f"counting samples, as positions of one sample hang together: at most {_percent(one)} % per channel, "
-        f"{_percent(layer)} % for any channel of a rectifier (95 %); "
-        f"{observations_for(BOUND_TO_HAVE):,} samples would give {100 * BOUND_TO_HAVE:.2g} % per channel"
+        f"{start} like these; as those of one sample hang together, in at most {_percent(one)} % of samples, and any "
+        f"channel of a rectifier in at most {layer} %{would}"
     )
 
 
@@ -129,9 +143,34 @@ def _percent(share: float) -> str:
 
 
 def next_step(inspection: Inspection, outcome: Outcome | None = None) -> str:
-    """What would lift the most refusals; "" when nothing is known to help."""
-    lifts = Counter(refusal.lift for refusal in all_refusals(inspection, outcome) if refusal.lift)
-    return lifts.most_common(1)[0][0] if lifts else ""
+    """What would lift the most refusals, first of all that the model cannot be run; "" when nothing is known to."""
+    found = _foremost(inspection, outcome)
+    return "" if found is None else found.lift
+
+
+def _foremost(inspection: Inspection, outcome: Outcome | None) -> RefusalGroup | None:
+    groups = [group for group in grouped(all_refusals(inspection, outcome)) if group.lift]
+    return max(groups, key=lambda group: (group.stage == "model", len(group.where)), default=None)
+
+
+def _nothing(outcome: Outcome) -> tuple[str, str]:
+    """Why nothing could be collapsed, and what to try next."""
+    found = _foremost(outcome.inspection, outcome)
+    if found is not None:
+        times = f", in {len(found.where)} places" if len(found.where) > 1 else ""
+        return f" ({_short(found.reason)}{times})", _then(found.lift)
+    if all_refusals(outcome.inspection, outcome):
+        return "", ". Nothing is known that would change that; -v lists every reason"
+    return " (no rectifier is a line and no linear operators follow each other)", ""
+
+
+def _short(reason: str) -> str:
+    """Without the numbers of one of several places.
+
+    >>> _short("16 of 16 channels change regime (entropy 0.708 bits); others alike")
+    'channels change regime'
+    """
+    return _NUMBERS.sub("", reason.removesuffix(ALIKE)).partition(" (entropy")[0]
 
 
 def _then(step: str) -> str:

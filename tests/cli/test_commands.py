@@ -82,7 +82,7 @@ def test_nothing_to_collapse_copies_the_model_and_says_so(invoke: Invoke, tmp_pa
     assert done.exit_code == 0, done.stderr
     assert Path("out.onnx").read_bytes() == path.read_bytes()
     last = done.stdout.splitlines()[-1]
-    assert last.startswith(f"nothing could be collapsed; out.onnx is a copy of {path}. Next: ")
+    assert last.startswith(f"nothing could be collapsed (channels change regime); out.onnx is a copy of {path}. Next: ")
     record = json.loads(Path("r.json").read_text(encoding="utf-8"))
     assert (record["written"], record["collapsed"]) == (True, False)
     assert record["refusals"][0]["reason"].startswith("6 of 6 channels change regime")

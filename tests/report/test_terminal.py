@@ -11,19 +11,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from onnx_nepenthe.evidence import Observed
 from onnx_nepenthe.latency import Footprint, Quantiles, Timing
-from onnx_nepenthe.outcome import Inspection
+from onnx_nepenthe.linearise import PAY, Undecided
+from onnx_nepenthe.outcome import Inspection, Outcome, Refusal
 from onnx_nepenthe.report.console import make_console
-from onnx_nepenthe.report.terminal import (
-    MOST_ROWS,
-    places,
-    print_inspection,
-    print_line,
-    print_outcome,
-    print_verdict,
-)
+from onnx_nepenthe.report.grid import places, print_line
+from onnx_nepenthe.report.terminal import MOST_ROWS, print_inspection, print_outcome, print_verdict
 from onnx_nepenthe.report.timings import bench_line, print_timings
-from onnx_nepenthe.report.words import closing_line, comparison_line, inspection_line, next_step
+from onnx_nepenthe.report.words import bounds_words, closing_line, comparison_line, inspection_line, next_step
 from tests.helpers import outcomes
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -111,9 +107,17 @@ def test_no_color_is_honoured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> 
     assert "\x1b[32m" not in coloured()
 
 
-def test_the_last_line_stays_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_last_line_stays_one_line_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     print_line(make_console(), "x " * 100)
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_the_last_line_wraps_between_words_on_a_terminal() -> None:
+    stream = io.StringIO()
+    print_line(Console(file=stream, width=80, force_terminal=True), "twelve chars " * 20)
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {line.strip()[-5:] for line in lines} == {"chars"}
 
 
 def test_the_closing_line_says_what_was_written_or_what_to_try() -> None:
@@ -122,8 +126,63 @@ def test_the_closing_line_says_what_was_written_or_what_to_try() -> None:
         "out.onnx written: rectifiers 5 → 4, weighted depth 6 → 5, nodes 20 → 17, 1.50x faster, verified on 60 samples"
     )
     nothing = closing_line(outcomes.outcome(collapsed=False), "m.onnx", Path("out.onnx"))
-    assert nothing == "nothing could be collapsed; out.onnx is a copy of m.onnx. Next: prune"
+    assert nothing == (
+        "nothing could be collapsed (channels change regime, in 2 places); out.onnx is a copy of m.onnx. Next: prune"
+    )
     assert "the model that came in" in closing_line(outcomes.outcome(collapsed=False), "m", None)
+
+
+def refused(*refusals: Refusal) -> Outcome:
+    """A run on a model without rectifiers that did nothing for these reasons."""
+    bare = dataclasses.replace(outcomes.inspection(), rows=(), refusals=())
+    return dataclasses.replace(outcomes.outcome(collapsed=False), inspection=bare, refusals=refusals)
+
+
+@pytest.mark.parametrize(
+    ("refusals", "line"),
+    [
+        ((), "nothing could be collapsed (no rectifier is a line and no linear operators follow each other); out"),
+        (
+            (Refusal("a", "reader", "its weights are not constant", "--freeze-initializers fixes them"),),
+            "nothing could be collapsed (its weights are not constant); out is a copy of m. "
+            "Next: --freeze-initializers fixes them",
+        ),
+        (
+            (Refusal("a", "reader", "its axes do not exist"),),
+            "nothing could be collapsed; out is a copy of m. Nothing is known that would change that; -v lists every",
+        ),
+        (
+            (
+                *(Refusal(where, "rectifier", "no proof without data", "give --data") for where in "ab"),
+                Refusal("latency", "model", "no kernel for Odd", "install what is named"),
+            ),
+            "nothing could be collapsed (no kernel for Odd); out is a copy of m. Next: install what is named",
+        ),
+    ],
+)
+def test_the_last_line_names_the_reason_and_what_to_try(refusals: tuple[Refusal, ...], line: str) -> None:
+    assert closing_line(refused(*refusals), "m", Path("out")).startswith(line)
+
+
+def test_what_was_paid_is_checked_and_more_would_help_more() -> None:
+    busy = outcomes.rows()[2]
+    assert isinstance(busy.found, Undecided)
+    found = dataclasses.replace(busy.found, refusal=dataclasses.replace(busy.found.refusal, lift=PAY))
+    inspection = dataclasses.replace(outcomes.inspection(), rows=(dataclasses.replace(busy, found=found),), refusals=())
+    paid = dataclasses.replace(outcomes.outcome(), inspection=inspection, price=outcomes.price(), verdict=None)
+    assert closing_line(paid, "m", Path("out")).endswith("checked on 360 samples kept apart")
+    assert next_step(inspection, dataclasses.replace(paid, refusals=())) == "pay for it with more than --max-drop 1"
+    target = dataclasses.replace(paid, refusals=(), price=dataclasses.replace(outcomes.price(), allowed=None))
+    assert next_step(inspection, target) == "pay for it with a higher --target-speedup"
+
+
+def test_seen_is_said_to_be_no_proof_and_what_it_is_worth() -> None:
+    words = bounds_words([Observed(30_000, 300, 64), Observed(3_000, 300, 4)])
+    assert "at most 0.1 % of observations" in words
+    assert "at most 1 % of samples" in words
+    assert "3,000 samples would make that 0.1 %" in words
+    assert "would make" not in bounds_words([Observed(30_000, 3_000, 1)])
+    assert bounds_words([Observed(300)]).endswith("at most 1 % of observations like these")
 
 
 def without_data(lift: str) -> Inspection:
