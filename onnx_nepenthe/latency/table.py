@@ -160,7 +160,10 @@ class OperatorTable:
             draft.write_text(self.to_json(), encoding="utf-8")
             draft.replace(self._file)
         except OSError as error:
-            LOG.warning("the latency cache %s cannot be written (%s); costs are kept in memory only", draft, error)
+            reason = error.strerror or error
+            LOG.warning(
+                "the latency cache %s cannot be written (%s); costs are kept in memory only", self._file, reason
+            )
             self._file = None
 
 
