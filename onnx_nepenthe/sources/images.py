@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+"""Whatever a file is called, no other reader of Pillow's is let near it: some of them run programs (EPS)."""
 LARGEST_PIXELS = 89_478_485
 """Pillow's own limit (a quarter GiB of RGB); larger images are taken for decompression bombs."""
 QUIET = Quiet()
@@ -113,7 +115,7 @@ def _opened(path: Path) -> Iterator[Image]:
     from PIL import Image  # noqa: PLC0415
 
     try:
-        with QUIET, Image.open(path) as image:
+        with QUIET, Image.open(path, formats=FORMATS) as image:
             _check(image, path)
             yield image
     except NepentheError:

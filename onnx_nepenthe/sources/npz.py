@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zipfile
@@ -32,6 +33,9 @@ from onnx_nepenthe.sources.records import piece_from_arrays
 
 MEMORY_SHARE = 0.5
 """Arrays that would unpack to more than this share of the free memory are refused."""
+MOST_ARRAYS = 10_000
+LARGEST_HEADER_BYTES = 1 << 16
+"""A compressed file may state gigabytes, which would be unpacked before anybody looks at them."""
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -109,6 +113,8 @@ def _headers(path: Path) -> Mapping[str, _Header]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(_MEMBER)]
+            if len(members) > MOST_ARRAYS:
+                raise ValueError(f"{len(members):,} arrays in it")
             return {info.filename.removesuffix(_MEMBER): _header(archive, info, path) for info in members}
     except _DAMAGE as error:
         raise _damaged(path, error) from error
@@ -128,11 +134,24 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> _Hea
 
 def _shape_and_dtype(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     version = npy.read_magic(file)
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    if version not in readers:
+    if version not in _READERS:
         raise ValueError(f"unknown .npy version {version}")
-    shape, _, dtype = readers[version](file)
+    size, read = _READERS[version]
+    stated = file.read(size)
+    length = int.from_bytes(stated, "little")
+    if length > LARGEST_HEADER_BYTES:
+        raise ValueError(f"a header of {length:,} bytes")
+    shape, _, dtype = read(io.BytesIO(stated + file.read(length)))
+    if min(shape, default=0) < 0:
+        raise ValueError(f"the shape {shape}")
     return shape, dtype
+
+
+_READERS: dict[tuple[int, int], tuple[int, Any]] = {
+    (1, 0): (2, npy.read_array_header_1_0),
+    (2, 0): (4, npy.read_array_header_2_0),
+}
+"""Version → bytes that state the header's length, and what reads from there on."""
 
 
 def _array(path: Path, name: str) -> npt.NDArray[Any]:

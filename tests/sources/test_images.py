@@ -206,6 +206,20 @@ def test_broken_images_are_named(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
 
 
+def test_formats_that_are_programs_are_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow hands PostScript to another program, whatever the file is called."""
+
+    def run(*words: object, **options: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.check_call", run)
+    monkeypatch.setattr("subprocess.Popen", run)
+    drawn(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 6 4\n%%EndComments\nshowpage\n")
+    with pytest.raises(UnreadableError, match=r"b\.png: not a readable image"):
+        read(tmp_path, NCHW)
+
+
 def test_more_than_eight_bits_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 6), 40_000, np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(UnreadableError, match=r"deep\.png: more than 8 bits per channel"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,41 @@ def test_damaged_files(tmp_path: Path) -> None:
         open_source(zipped(tmp_path, x=npy(FEED)[:-4]), [X])
     with pytest.raises(UnreadableError, match=r"unknown \.npy version"):
         open_source(zipped(tmp_path, x=b"\x93NUMPY\x09\x00" + npy(FEED)[8:]), [X])
+
+
+def test_headers_that_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header of gigabytes would be unpacked before anybody looks at it."""
+    bomb = b"\x93NUMPY\x02\x00" + (1 << 24).to_bytes(4, "little") + b" " * (1 << 24)
+    with pytest.raises(UnreadableError, match="a header of 16,777,216 bytes"):
+        open_source(zipped(tmp_path, x=bomb), [X])
+    data = npy(FEED)
+    with pytest.raises(UnreadableError, match=r"the shape \(-6, -2\)"):
+        open_source(zipped(tmp_path, x=data.replace(b"(6, 2), }  ", b"(-6, -2), }")), [X])
+    monkeypatch.setattr(module, "MOST_ARRAYS", 1)
+    with pytest.raises(UnreadableError, match="2 arrays in it"):
+        open_source(saved(tmp_path, x=FEED, y=FEED), [X])
+
+
+class Payload:
+    """Would write a file if it were unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    objects = np.array([Payload(trap)], object)
+    for path in (saved(tmp_path, x=objects), zipped(tmp_path, x=pickle.dumps(objects))):
+        with pytest.raises(UnreadableError, match=r"never unpickled|not a readable"):
+            list(open_source(path, [X]).batches(1))
+    (tmp_path / "data.npz").write_bytes(pickle.dumps(objects))
+    with pytest.raises(UnreadableError, match="not a readable"):
+        open_source(tmp_path / "data.npz", [X])
+    assert not trap.exists()
 
 
 def test_a_flipped_byte_is_found_when_reading(tmp_path: Path) -> None:
