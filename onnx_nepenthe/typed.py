@@ -26,6 +26,9 @@ def fits(value: Any, kind: Any) -> bool:
         return value in get_args(kind)
     if origin is tuple:
         return isinstance(value, tuple) and _entries_fit(value, get_args(kind))
+    if hasattr(origin, "__value__"):
+        # From Python 3.12 on, numpy's NDArray[...] is an alias that stands for a type without being one.
+        return fits(value, origin.__value__)
     if origin is not None:
         return isinstance(value, origin)
     if kind in (None, NoneType):

@@ -45,8 +45,8 @@ def test_shards_merge_and_collapse_without_data(invoke: Invoke, case: tuple[Path
         assert invoke("inspect", model, "--data", part, "--json", shard).exit_code == 0
     done = invoke("inspect", model, "--merge", *shards, "--json", "all.json")
     assert done.exit_code == 0, done.output
-    parts = [json.loads(shard.read_text())["measurement"] for shard in shards]
-    total = json.loads(Path("all.json").read_text())["measurement"]
+    parts = [json.loads(shard.read_bytes())["measurement"] for shard in shards]
+    total = json.loads(Path("all.json").read_bytes())["measurement"]
     assert total["samples"] == sum(part["samples"] for part in parts)
     for key, counts in total["counts"].items():
         assert counts["counts"] == np.sum([part["counts"][key]["counts"] for part in parts], axis=0).tolist()
@@ -58,7 +58,7 @@ def test_shards_merge_and_collapse_without_data(invoke: Invoke, case: tuple[Path
 def test_a_shard_of_another_model_is_refused_by_name(invoke: Invoke, case: tuple[Path, Path]) -> None:
     model, data = case
     invoke("inspect", model, "--data", data, "--json", "m.json")
-    record = json.loads(Path("m.json").read_text())
+    record = json.loads(Path("m.json").read_bytes())
     record["measurement"]["model_hash"] = "0" * 64
     Path("other.json").write_text(json.dumps(record))
     done = invoke("inspect", model, "--merge", "m.json", "other.json")
@@ -79,7 +79,7 @@ def test_drift_ends_with_3(invoke: Invoke, case: tuple[Path, Path]) -> None:
     done = invoke("inspect", model, "--against", "m.json", "--data", "new.npz", "--json", "drift.json")
     assert done.exit_code == 3
     assert "no longer hold" in done.stdout
-    (drift, *_) = json.loads(Path("drift.json").read_text())["drifts"]
+    (drift, *_) = json.loads(Path("drift.json").read_bytes())["drifts"]
     assert drift["channels"]
     assert drift["message"] in " ".join(done.stdout.split())
 

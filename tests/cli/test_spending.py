@@ -39,7 +39,7 @@ def test_a_budget_is_recorded(invoke: Invoke, case: tuple[Path, Path]) -> None:
     words = ("--max-drop", "5", "--metric", "error", "--fit-limit", "10", "--json", "out.json")
     done = invoke("collapse", model, "--data", data, *FAST, *words)
     assert done.exit_code == 0, done.output
-    record = json.loads(Path("out.json").read_text())
+    record = json.loads(Path("out.json").read_bytes())
     assert (record["options"]["max_drop"], record["options"]["fit_limit"]) == (5.0, 10)
     assert record["price"]["metric"] == "error"
     assert record["price"]["drop"] <= 5
@@ -67,7 +67,7 @@ def test_a_speedup_out_of_reach_is_exit_code_3_and_writes_nothing(invoke: Invoke
     model, data = case
     done = invoke("collapse", model, "--data", data, *FAST, "--target-speedup", "1000", "--json", "out.json")
     assert done.exit_code == 3
-    assert json.loads(Path("out.json").read_text())["error"]["exit_code"] == 3
+    assert json.loads(Path("out.json").read_bytes())["error"]["exit_code"] == 3
     assert not model.with_name("model.collapsed.onnx").exists()
 
 
@@ -89,13 +89,13 @@ def test_a_latency_table_is_measured_and_obeyed(invoke: Invoke, case: tuple[Path
     model, data = case
     done = invoke("bench", model, "--data", data, "--seconds", "0.05", "--table", "table.json", "--batch", "2")
     assert done.exit_code == 0, done.output
-    assert json.loads(Path("table.json").read_text())["costs"]
+    assert json.loads(Path("table.json").read_bytes())["costs"]
     words = ("--latency-table", "table.json", "--max-drop", "5", "--latency-batch", "2", "--no-cache")
     for name in ("a", "b"):
         done = invoke("collapse", model, "--data", data, *words, "--json", f"{name}.json", "-o", f"{name}.onnx")
         assert done.exit_code == 0, done.output
     assert Path("a.onnx").read_bytes() == Path("b.onnx").read_bytes()
-    assert json.loads(Path("a.json").read_text())["latency"]["measured"] is False
+    assert json.loads(Path("a.json").read_bytes())["latency"]["measured"] is False
     done = invoke("collapse", model, "--data", data, "--latency-table", data)
     assert done.exit_code == 1
 
