@@ -38,7 +38,7 @@ def test_a_folder_is_written_and_told(
     done = invoke("collapse", model, "--data", data, *words, "--json", "report.json")
     assert done.exit_code == 0, done.output
     assert "pick one" in done.output
-    record = json.loads(Path("report.json").read_text())
+    record = json.loads(Path("report.json").read_bytes())
     files = {path.name for path in Path("out").iterdir()}
     assert {entry["file"] for entry in record["points"]} | {"frontier.json", "frontier.svg", "frontier.html"} == files
     assert all(file in done.output for file in files if file.endswith(".onnx"))
