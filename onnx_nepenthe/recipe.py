@@ -118,8 +118,8 @@ def read_recipe(path: Path) -> Recipe:
             raise ValueError(f"schema version {record['schema_version']}")
         steps, price = _decoded(record["steps"]), _decoded(record["price"])
         is_sound = all(isinstance(step, Step) for step in steps) and isinstance(price, Price | None)
-        if not is_sound:
-            raise ValueError("no steps")
+        if not is_sound or not isinstance(record["options"], dict):
+            raise ValueError("no steps, or no options")
         hashes = (str(record["model_hash"]), str(record["result_hash"]))
         return Recipe(*hashes, bool(record["frozen"]), steps, record["options"], price, bool(record.get("inlined")))
     except OSError as error:

@@ -55,7 +55,8 @@ def check_file(seed: int, folder: Path) -> str:
     assert len(err.splitlines()) <= LINES, said
     assert max(map(len, err.splitlines()), default=0) <= 4000, said
     after = _state(folder)
-    allowed = case.writes if code == 0 else frozenset[str]()
+    # The record of an error is written where the report would be.
+    allowed = case.writes if code == 0 else case.writes & {"r.json"}
     assert {name: digest for name, digest in after.items() if name not in allowed} == before, said
     if code == 0 and "out.onnx" in case.writes:
         assert "out.onnx" in after, said
@@ -95,13 +96,28 @@ def _sound() -> tuple[bytes, bytes]:
         return model.read_bytes(), Path(data).read_bytes()
 
 
+OPTIONS = (
+    *(("--freeze-initializers",), ("--inline-functions",), ("--proved-only",), ("--input-range", "-1:1")),
+    *(("--skip-rule", "Conv"), ("--seed", "3"), ("--threads", "1"), ("--whole-feeds",), ("--batch", "2")),
+)
+
+
 def _collapse(rng: random.Random, folder: Path, *more: str) -> tuple[list[str], frozenset[str]]:
-    words = [str(folder / "m.onnx"), "--prove-budget", "0.2", *more]
-    if rng.random() < 0.3:
-        return ["inspect", *words], frozenset()
-    latency = rng.choice(("off", "macs"))
-    words += ["-o", str(folder / "out.onnx"), "--latency", latency, "--no-cache"]
-    return ["collapse", *words], frozenset({"out.onnx", "out.onnx.data"})
+    model, out = str(folder / "m.onnx"), str(folder / "out.onnx")
+    words = ["--prove-budget", "0.2", *more]
+    for option in rng.sample(OPTIONS, rng.choice((0, 0, 1, 2))):
+        words += option
+    match rng.randrange(8):
+        case 0 | 1:
+            return ["inspect", model, *words, "-v"], frozenset()
+        case 2:
+            return ["verify", model, model, *more], frozenset()
+        case 3:
+            reports = ["--json", str(folder / "r.json"), "--report", str(folder / "r.html")]
+            words += ["-o", out, "--latency", "off", "--no-cache", *reports]
+            return ["collapse", model, *words], frozenset({"out.onnx", "out.onnx.data", "r.json", "r.html"})
+    words += ["-o", out, "--latency", rng.choice(("off", "macs")), "--no-cache"]
+    return ["collapse", model, *words], frozenset({"out.onnx", "out.onnx.data"})
 
 
 def _model(rng: random.Random, folder: Path) -> Damaged:
