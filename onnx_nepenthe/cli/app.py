@@ -99,6 +99,7 @@ def app() -> None:
     onnx-nepenthe collapse model.onnx --data calibration.npz
     onnx-nepenthe verify model.onnx model.collapsed.onnx --data test.npz
     onnx-nepenthe bench model.onnx model.collapsed.onnx
+    onnx-nepenthe prune resnet20 --data train.npz --collapse
 
     Exit codes: 0 written and verified (also when there was nothing to collapse: the result is then a copy and the
     last line says so), 1 model or data cannot be read or run, 2 wrong usage, 3 verification failed and nothing
