@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -126,6 +128,42 @@ def test_what_is_no_plan_is_refused(text: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UnreadableError, match="no plan of this version"):
         read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: record["steps"][0]["regions"][0]["choices"][0].update(replaced=3),
+        lambda record: record["steps"][0]["regions"][0]["choices"][0].update(value=["a"]),
+        lambda record: record["steps"][0].update(regions=[3]),
+        lambda record: record.update(options=7),
+        lambda record: record.update(steps=[[[]]]),
+        lambda record: record.update(price=1),
+    ],
+)
+def test_records_of_other_types_are_no_plan(damage: Callable[[Any], None], tmp_path: Path) -> None:
+    _, outcome = collapse(model("digits-mlp"), None, dataclasses.replace(CHEAP, data=DATA))
+    record = json.loads(text_of(recipe_of(model("digits-mlp"), outcome)))
+    damage(record)
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(UnreadableError, match="no plan of this version"):
+        read_recipe(path)
+
+
+def test_steps_that_lead_nowhere(tmp_path: Path) -> None:
+    recipe, _ = recipe_for("digits-mlp", tmp_path, dataclasses.replace(CHEAP, data=DATA))
+    (region, *_) = recipe.steps[0].regions
+    astray = dataclasses.replace(region.choices[0], source="nowhere")
+    step = dataclasses.replace(recipe.steps[0], regions=(dataclasses.replace(region, choices=(astray,)),))
+    with pytest.raises(UnreadableError, match="the plan is damaged"):
+        replay(model("digits-mlp"), dataclasses.replace(recipe, steps=(step,)))
+
+
+def test_a_plan_of_a_million_brackets(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_text("[" * 1_000_000, encoding="utf-8")
+    with pytest.raises(UnreadableError, match="no plan of this version"):
+        read_recipe(tmp_path / "plan.json")
 
 
 def test_a_missing_plan_is_said(tmp_path: Path) -> None:

@@ -93,9 +93,8 @@ def read_proto(path: PathLike) -> onnx.ModelProto:
         UnreadableError: no file, or not protobuf.
     """
     try:
-        with Path(path).open("rb") as file:
-            _refuse_endless(os.fstat(file.fileno()))
-            data = file.read()
+        _refuse_endless(os.stat(path))
+        data = Path(path).read_bytes()
     except FileNotFoundError:
         raise UnreadableError("there is no such file") from None
     except IsADirectoryError:
@@ -114,7 +113,7 @@ def read_proto(path: PathLike) -> onnx.ModelProto:
 
 
 def _refuse_endless(found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
         raise UnreadableError("is a device or a pipe; give a file")
     if found.st_size > LARGEST_BYTES:
         raise UnreadableError("is larger than 2 GiB, where protobuf ends, so it is no ONNX model")

@@ -71,10 +71,10 @@ def test_folder(tmp_path):
 def test_unreadable_file(tmp_path, monkeypatch):
     path = written(tmp_path, small())
 
-    def refuse(self, mode):
+    def refuse(self):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.open", refuse)
+    monkeypatch.setattr("pathlib.Path.read_bytes", refuse)
     assert "cannot be read: Permission denied" in error_of(path)[1]
 
 
@@ -455,3 +455,39 @@ def test_flipped_bits(tmp_path, flips):
 @given(data=st.binary(max_size=64))
 def test_random_bytes(tmp_path, data):
     survives(tmp_path, data)
+
+
+def test_what_never_ends_is_not_read(tmp_path):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no pipes")
+    pipe = tmp_path / "pipe.onnx"
+    os.mkfifo(pipe)
+    assert error_of(pipe)[1] == f"{pipe}: is a device or a pipe; give a file"
+
+
+def test_a_file_above_what_protobuf_can_hold_is_not_read(tmp_path):
+    path = tmp_path / "m.onnx"
+    with path.open("wb") as file:
+        file.truncate(1 << 31)
+    assert "is larger than 2 GiB, where protobuf ends" in error_of(path)[1]
+
+
+def test_names_of_any_length_make_no_long_message(tmp_path):
+    model = small()
+    model.graph.node[0].input[0] = "n" * 100_000
+    message = error_of(written(tmp_path, model))[1]
+    assert len(message) < 1100
+    assert message.endswith("which nothing defines")
+
+
+def test_a_shape_without_a_type(tmp_path):
+    model = small()
+    model.graph.output[0].type.tensor_type.ClearField("elem_type")
+    kind, message = error_of(written(tmp_path, model))
+    assert kind is UnsupportedError
+    assert "states a shape but no type of its output" in message
+
+
+@pytest.mark.parametrize("location", ["x" * 5000, "a\0b"])
+def test_names_no_file_can_have(tmp_path, location):
+    assert "with the weight 'w' is missing; put it beside the model" in error_of(external(tmp_path, location))[1]
