@@ -59,7 +59,9 @@ def test_nothing_collapsed_gives_back_the_very_object() -> None:
         result, outcome = onnx_nepenthe.collapse_with_report(model, data=DATA, latency="off")
         assert result is model
         assert not outcome.is_collapsed
-        assert outcome.message.startswith("nothing could be collapsed (channels change regime); the result is the model")
+        assert outcome.message.startswith(
+            "nothing could be collapsed (channels change regime); the result is the model"
+        )
 
 
 def test_nothing_collapsed_copies_the_file(tmp_path: Path) -> None:
