@@ -62,7 +62,7 @@ def check_sample(sample: Sample, tally: Tally) -> None:
     assert_valid(new, sample.model)
     tally.add(sample.model, new)
     for feeds in sample.feeds:
-        wanted, tolerance = _expected(sample.model, feeds)
+        wanted, tolerance = expected(sample.model, feeds)
         if wanted is not None:
             tally.runs["onnx.reference"] += 1
             assert_close(run_reference(new, feeds), wanted, tolerance)
@@ -100,7 +100,7 @@ def collapsed(sample: Sample) -> onnx.ModelProto:
     return ir.to_proto(rewrite(found.model, found.view, regions))
 
 
-def _expected(model: onnx.ModelProto, feeds: Feeds) -> tuple[list[Array] | None, float]:
+def expected(model: onnx.ModelProto, feeds: Feeds) -> tuple[list[Array] | None, float]:
     """What onnx.reference makes of the original, if it can, and how far off rounding may lead."""
     try:
         values = reference_values(model, feeds)
