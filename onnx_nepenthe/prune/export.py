@@ -9,8 +9,9 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,9 @@ def _program(module: nn.Module, example: torch.Tensor, opset: int | None) -> tor
                 verbose=False,
             )
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        # The exporter's own message is a headline; what went wrong is what it was raised from.
+        cause = error.__cause__ or error
+        reason = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
         raise UnsupportedError(
             f"the network cannot be exported to ONNX: {reason}; try torch.onnx.export(model, …, dynamo=True) alone"
         ) from error
@@ -118,16 +121,15 @@ def _program(module: nn.Module, example: torch.Tensor, opset: int | None) -> tor
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """The exporter warns of torchvision's absence and of its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The exporter warns of torchvision's absence and its own deprecations, and prints whole graphs when it fails."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def _agreement(module: nn.Module, example: torch.Tensor, path: Path, run: Run) -> Agreement:

@@ -62,7 +62,7 @@ def test_a_file_that_disagrees_is_not_written_and_an_old_one_stays(tmp_path: Pat
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_network_that_the_exporter_cannot_handle_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_network_that_the_exporter_cannot_handle_is_refused_in_one_line(tmp_path: Path, capfd: Any) -> None:
     class Branching(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x if x.sum() > 0 else -x
@@ -70,6 +70,9 @@ def test_a_network_that_the_exporter_cannot_handle_is_refused_in_one_line(tmp_pa
     with pytest.raises(UnsupportedError, match="cannot be exported") as caught:
         export(Branching(), torch.rand(2, 3), tmp_path / "net.onnx", run=run)
     assert "\n" not in str(caught.value)
+    assert "data-dependent" in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())
 
 
