@@ -11,7 +11,7 @@ import click
 from onnx_nepenthe.benchmark import Settings, bench_files
 from onnx_nepenthe.cli import types
 from onnx_nepenthe.cli.app import Command
-from onnx_nepenthe.cli.output import Output, check_paths, write_text
+from onnx_nepenthe.cli.output import Output, check_paths
 from onnx_nepenthe.cli.parameters import FILE, common_but_threads, input_range, options_from
 from onnx_nepenthe.report.timings import bench_line, csv_of_timings, print_timings, record_of_timings
 from onnx_nepenthe.session import environment
@@ -94,10 +94,10 @@ def bench(
         timings = bench_files(models, options, Settings(seconds, threads, batches, memory))
         if table_path is not None:
             table = measured_table(models[0], replace(options, latency_batch=options.batch))
-            write_text(table_path, table.to_json() + "\n")
+            output.write(table_path, table.to_json() + "\n")
     line = bench_line(timings)
     machine = environment(options.config)
     output.write_json(record_of_timings(timings, line, machine, ctx.obj or ""))
     if csv_path is not None:
-        write_text(csv_path, csv_of_timings(timings, machine))
+        output.write(csv_path, csv_of_timings(timings, machine))
     output.show(lambda console: print_timings(console, timings, machine), line)

@@ -11,7 +11,7 @@ from onnx_nepenthe import run
 from onnx_nepenthe.cli.app import Command
 from onnx_nepenthe.cli.front import collapse_to_front
 from onnx_nepenthe.cli.measuring import collapsing, with_measurements
-from onnx_nepenthe.cli.output import Output, check_paths, write_text
+from onnx_nepenthe.cli.output import Output, check_paths
 from onnx_nepenthe.cli.parameters import COUNT, FILE, common, data, model, options_from, user_cache
 from onnx_nepenthe.cli.spending import spending
 from onnx_nepenthe.recipe import read_recipe, text_of
@@ -101,9 +101,9 @@ def collapse(
         plan = None if apply_path is None else read_recipe(apply_path)
         written, outcome = run.collapse(path, target, with_measurements(options_from(given, bars), given), plan)
         if plan_path is not None:
-            write_text(plan_path, text_of(run.recipe_of(path, outcome)))
+            output.write(plan_path, text_of(run.recipe_of(path, outcome)))
     record = record_of_outcome(outcome, output=written, command=ctx.obj or "")
     if report is not None:
-        write_text(report, page_from(record))
+        output.write(report, page_from(record))
     output.write_json(record)
     output.show(lambda console: print_outcome(console, outcome, everything=output.everything), outcome.message)

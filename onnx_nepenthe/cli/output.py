@@ -17,6 +17,7 @@ from onnx_nepenthe.errors import NepentheError
 from onnx_nepenthe.report.console import Bars, Console, LogToConsole, forget, make_console
 from onnx_nepenthe.report.grid import print_line
 from onnx_nepenthe.report.json import text_from
+from onnx_nepenthe.report.words import with_files
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 STDOUT = "-"
@@ -34,6 +35,7 @@ class Output:
         self._is_quiet = is_quiet
         self._level = logging.ERROR if is_quiet else LEVELS[min(verbosity, len(LEVELS) - 1)]
         self._errors = make_console(stderr=True)
+        self._written: list[Path] = []
         self.everything = verbosity > 0
 
     @contextlib.contextmanager
@@ -51,7 +53,11 @@ class Output:
             log.setLevel(before)
 
     def show(self, report: Callable[[Console], None], line: str) -> None:
-        """Print the report and its last line; on stderr, and the line alone, when stdout is for JSON."""
+        """Print the report and its last line, which names the files that `write` wrote.
+
+        On stderr, and the line alone, when stdout is for JSON.
+        """
+        line = with_files(line, self._written)
         if self._json_path == STDOUT:
             if not self._is_quiet:
                 print_line(self._errors, line)
@@ -74,7 +80,16 @@ class Output:
         if self._json_path == STDOUT:
             _write_stdout(text)
         else:
-            write_text(Path(self._json_path), text)
+            self.write(Path(self._json_path), text)
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a file beside the result, to be named in the last line.
+
+        Raises:
+            NepentheError: it cannot be written.
+        """
+        write_text(path, text)
+        self._written.append(path)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from onnx_nepenthe import run
 from onnx_nepenthe.cli.app import Command
-from onnx_nepenthe.cli.output import Output, check_paths, write_text
+from onnx_nepenthe.cli.output import Output, check_paths
 from onnx_nepenthe.cli.parameters import FILE, common
 from onnx_nepenthe.cli.pruning import method, network, recipe, recipe_fields, require_torch
 from onnx_nepenthe.errors import UsageError
@@ -67,7 +67,7 @@ def prune(ctx: click.Context, /, name: str, out: Path | None, **given: Any) -> N
     line = pruning_line(found)
     record = head("prune", name, line, ctx.obj or "") | found
     if given["report"] is not None:
-        write_text(given["report"], page_of_pruning(record))
+        output.write(given["report"], page_of_pruning(record))
     output.write_json(record)
     output.show(lambda console: print_pruning(console, record, everything=output.everything), line)
 

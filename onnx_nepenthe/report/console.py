@@ -61,7 +61,8 @@ class LogToConsole(logging.Handler):
         """Print the record."""
         try:
             text = " ".join(self.format(record).split())
-            self._console.print(Text(f"onnx-nepenthe: {record.levelname.lower()}: {text}"), soft_wrap=True)
+            line = Text(f"onnx-nepenthe: {record.levelname.lower()}: {text}")
+            self._console.print(line, soft_wrap=not self._console.is_terminal)
         except Exception:
             self.handleError(record)
 

@@ -79,7 +79,7 @@ def _print_rounds(console: Console, record: Mapping[str, Any]) -> None:
     )
     for entry in record["rounds"]:
         counts = (str(len(entry["linear"])), str(len(entry["zero"])))
-        spent = (f"{entry['epochs']:g}", f"{entry['seconds_s']:.0f}")
+        spent = (f"{entry['epochs']:.4g}", f"{entry['seconds_s']:.0f}")
         sizes = (percent(entry["sparsity"]), f"{entry['pq_index']:.3f}")
         kept = Text("yes") if entry["is_accepted"] else Text("no", style="red")
         phase = "dense" if entry["phase"] == "dense" else "last" if entry["phase"] == "settle" else str(entry["number"])
@@ -138,7 +138,7 @@ def _print_robustness(console: Console, rows: list[Mapping[str, Any]]) -> None:
 
 
 def _facts(record: Mapping[str, Any]) -> list[str]:
-    lines = [f"{sentence(record['reason'])}. {record['epochs']:g} epochs in all, {record['seconds_s']:.0f} s."]
+    lines = [f"{sentence(record['reason'])}. {record['epochs']:.4g} epochs in all, {record['seconds_s']:.0f} s."]
     if record["test"] is not None:
         lines.append(f"Test accuracy: {percent(record['dense_test'])} dense, {percent(record['test'])} pruned.")
     export = record["export"]

@@ -75,7 +75,7 @@ def _round(entry: Row) -> dict[str, Any]:
         "zero": len(entry["zero"]),
         "gone": percent(entry["sparsity"]),
         "pq_index": f"{entry['pq_index']:.3f}",
-        "epochs": f"{entry['epochs']:g}",
+        "epochs": f"{entry['epochs']:.4g}",
         "seconds": f"{entry['seconds_s']:.0f}",
     }
 

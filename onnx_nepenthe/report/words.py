@@ -11,6 +11,7 @@ from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.outcome import Inspection, Outcome
 from onnx_nepenthe.report.channels import BOUND_TO_HAVE
 from onnx_nepenthe.report.facts import ALIKE, RefusalGroup, all_refusals, facts_of, grouped
+from onnx_nepenthe.report.remedies import remedies_of
 from onnx_nepenthe.report.text import clean, milliseconds, plural, threads
 from onnx_nepenthe.verify import Verdict
 
@@ -142,15 +143,31 @@ def _percent(share: float) -> str:
     return f"{100 * share:.{3 if share >= 0.995 else 2}g}"
 
 
+def with_files(line: str, written: Sequence[Path]) -> str:
+    """The last line of a run with the files beside its result.
+
+    >>> with_files("out.onnx written", [Path("r.html"), Path("r.json")])
+    'out.onnx written; also written: r.html, r.json'
+    """
+    return clean(f"{line}; also written: {', '.join(map(str, written))}") if written else line
+
+
 def next_step(inspection: Inspection, outcome: Outcome | None = None) -> str:
-    """What would lift the most refusals, first of all that the model cannot be run; "" when nothing is known to."""
+    """What to try: what lets the model run, then data where there are none, then what lifts the most refusals.
+
+    To take what is slower comes last; "" when nothing is known to help.
+    """
     found = _foremost(inspection, outcome)
     return "" if found is None else found.lift
 
 
 def _foremost(inspection: Inspection, outcome: Outcome | None) -> RefusalGroup | None:
+    def rank(group: RefusalGroup) -> tuple[bool, bool, bool, int]:
+        wants_data = not inspection.samples and "data" in remedies_of(group.lift)
+        return group.stage == "model", wants_data, group.stage != "latency", len(group.where)
+
     groups = [group for group in grouped(all_refusals(inspection, outcome)) if group.lift]
-    return max(groups, key=lambda group: (group.stage == "model", len(group.where)), default=None)
+    return max(groups, key=rank, default=None)
 
 
 def _nothing(outcome: Outcome) -> tuple[str, str]:

@@ -88,6 +88,20 @@ def test_nothing_to_collapse_copies_the_model_and_says_so(invoke: Invoke, tmp_pa
     assert record["refusals"][0]["reason"].startswith("6 of 6 channels change regime")
 
 
+def test_a_page_has_the_entropy_of_rectifiers_that_a_scan_gives_up(invoke: Invoke, tmp_path: Path) -> None:
+    path, data = save_case(tmp_path, mixed_model())
+
+    def bits(*given: object) -> list[float | None]:
+        done = invoke("collapse", path, "--data", data, *FAST, "-o", "out.onnx", "--json", "r.json", *given)
+        assert done.exit_code == 0, done.stderr
+        return [row["entropy_bits"] for row in json.loads(Path("r.json").read_text("utf-8"))["rectifier_rows"]]
+
+    assert bits() == bits("--report", "r.html", "--scan") == [None]
+    (found,) = bits("--report", "r.html")
+    assert found is not None
+    assert 0 < found <= 1
+
+
 def test_without_data_the_next_step_is_data(invoke: Invoke, case: tuple[Path, Path]) -> None:
     done = invoke("collapse", case[0], *FAST)
     assert done.exit_code == 0, done.stderr

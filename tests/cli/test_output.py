@@ -93,6 +93,18 @@ def test_the_log_is_one_line_a_record_and_quiet_keeps_errors_only(capsys: pytest
     assert not [h for h in logging.getLogger("onnx_nepenthe").handlers if isinstance(h, LogToConsole)]
 
 
+def test_the_last_line_names_every_file_that_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(str(tmp_path / "r.json"), is_quiet=True, verbosity=0)
+    output.write(tmp_path / "r.html", "<html>")
+    output.write_json({"a": 1})
+    output.show(lambda console: None, "out.onnx written")
+    assert capsys.readouterr().out == f"out.onnx written; also written: {tmp_path / 'r.html'}, {tmp_path / 'r.json'}\n"
+    assert (tmp_path / "r.html").read_text() == "<html>"
+    nothing = Output(None, is_quiet=True, verbosity=0)
+    nothing.show(lambda console: None, "done")
+    assert capsys.readouterr().out == "done\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
 def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     path = tmp_path / "pipe"

@@ -33,15 +33,17 @@ def prune(*given: object) -> Result:
 
 
 def test_a_network_is_trained_pruned_exported_and_collapsed(data: Path, tmp_path: Path) -> None:
-    out, record = tmp_path / "net.onnx", tmp_path / "net.json"
+    out, record, page = tmp_path / "net.onnx", tmp_path / "net.json", tmp_path / "net.html"
     given = ("--method", "easier", "--theta", "0", "--collapse", "--robustness", "--test", data)
-    done = prune("mlp", "--data", data, "-o", out, *FEW, *given, "--json", record)
+    done = prune("mlp", "--data", data, "-o", out, *FEW, *given, "--json", record, "--report", page)
     assert done.exit_code == 0, done.output
     assert "1 of 3 rectifiers linear" in done.output.splitlines()[-1].replace("\n", " ")
     assert all(
         len(line) <= 80 for line in done.output.splitlines()[:-1] if "written" not in line and "note" not in line
     )
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     found = json.loads(record.read_text())
+    assert found["collapse"]["verification"]["source"] == str(data)
     assert found["command"] == "prune"
     assert [entry["phase"] for entry in found["rounds"]] == ["dense", "round"]
     assert len(found["rounds"][1]["linear"]) == 1

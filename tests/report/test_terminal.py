@@ -197,7 +197,17 @@ def test_the_next_step_is_what_lifts_most() -> None:
     found = outcomes.outcome(collapsed=False)
     assert next_step(found.inspection, found) == "prune"
     slower = dataclasses.replace(found, refusals=found.refusals * 3)
-    assert next_step(found.inspection, slower) == "--latency off takes it"
+    assert next_step(found.inspection, slower) == "prune", "not what makes it slower, as long as there is anything else"
+    only = dataclasses.replace(found.inspection, rows=(), refusals=())
+    assert next_step(only, slower) == "--latency off takes it"
+
+
+def test_data_come_first_where_there_are_none() -> None:
+    bare = without_data("give --data, or --input-range if the inputs are bounded")
+    other = Refusal("a", "reader", "its opset is older than 7", "convert the model with onnx.version_converter")
+    many = dataclasses.replace(outcomes.outcome(collapsed=False), inspection=bare, refusals=(other,) * 9)
+    assert next_step(bare, many).startswith("give --data")
+    assert next_step(dataclasses.replace(bare, samples=30), many).startswith("convert")
 
 
 def test_the_next_step_is_data_when_there_were_none() -> None:
