@@ -28,7 +28,9 @@ HOPE = 1.1
 ROWS = 32_768
 """Rows of a regression."""
 NEXT = 0.85
-"""Share of what a plan costs that the next one may, after it turned out too dear on verification data."""
+"""Share of what a plan costs that the next one may, after it turned out too dear on verification data …"""
+MOST_OVER = 2.0
+"""… where it was allowed this many times less at most, so that one unlucky count does not decide all."""
 
 
 def open_shop(findings: Findings, options: Options) -> Workshop:
@@ -96,15 +98,20 @@ class Buyer:
         chosen = self._solve(least_drop, wanted_ms)
         return self.plan(chosen) if chosen else None
 
-    def cheaper(self, plan: Plan) -> Plan | None:
-        """The best plan at hand that costs clearly less, or `plan` without what saves least per point."""
-        most = NEXT * self.points(plan)
-        known = [one for one in self._plans.values() if one.gain_ms < plan.gain_ms and self.points(one) <= most]
+    def cheaper(self, plan: Plan, over: float = 1.0) -> Plan | None:
+        """The best plan that costs clearly less; None when there is none.
+
+        Args:
+            plan: one that cost too much.
+            over: what it cost, relative to what it was allowed to.
+        """
+        most = NEXT * self.points(plan) / min(max(over, 1.0), MOST_OVER)
         worst = min(plan.chosen, key=lambda at: self.priced[at].gain_ms / max(self.priced[at].drop, 0.05))
         rest = tuple(at for at in plan.chosen if at != worst)
         if rest:
-            known.append(self.plan(rest))
-        return max(known, key=lambda one: one.gain_ms, default=None)
+            self.plan(rest)
+        known = [one for one in self._plans.values() if one.gain_ms < plan.gain_ms and self.points(one) <= most]
+        return max(known, key=lambda one: one.gain_ms) if known else self.within(most)
 
     def plan(self, chosen: tuple[int, ...]) -> Plan:
         """The plan of these positions, made and measured."""

@@ -135,14 +135,15 @@ def buy(market: Market, options: Options) -> Outcome:
         if plan is None:
             break
         spending = buyer.spending(plan)
-        if _is_dear(bill_of(shop, spending.model, spending, options)):
-            plan = buyer.cheaper(plan)
+        bill = bill_of(shop, spending.model, spending, options)
+        if _is_dear(bill):
+            plan = buyer.cheaper(plan, _over(bill))
             continue
         outcome, result, latency = market.made(spending, options)
         bill = bill_of(shop, result, spending, options)
         LOG.info("drop %.2f points on verification data, %.2fx", bill.drop, latency.speedup)
         if _is_dear(bill):
-            plan = buyer.cheaper(plan)
+            plan = buyer.cheaper(plan, _over(bill))
             continue
         if options.target_speedup is not None and latency.speedup < options.target_speedup:
             plan = buyer.for_gain(plan.gain_ms + (latency.after_ms - latency.before_ms / options.target_speedup) * 1.1)
@@ -155,6 +156,10 @@ def buy(market: Market, options: Options) -> Outcome:
 
 def _is_dear(bill: Price) -> bool:
     return bill.allowed is not None and bill.drop > bill.allowed
+
+
+def _over(bill: Price) -> float:
+    return bill.drop / max(bill.allowed or 0.0, 1e-9)
 
 
 def _clock(shop: Workshop, options: Options) -> Callable[[Model, float], Comparison]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,14 @@ import numpy.typing as npt
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.inspection import Findings
-from onnx_nepenthe.metrics import Scores, default_metric, metric_of
+from onnx_nepenthe.metrics import (
+    Scores,
+    default_metric,
+    expected_loss,
+    log_probabilities,
+    metric_of,
+    temperature_of,
+)
 from onnx_nepenthe.options import Options
 from onnx_nepenthe.samples import batches_of
 from onnx_nepenthe.scale import Loss
@@ -67,14 +75,21 @@ class Judge:
     def loss_of(self, made: Iterable[list[Array]]) -> Loss:
         """The same from the outputs, batch by batch in the order of the tuning data; fewer batches are fine."""
         measure = metric_of("kl" if self.metric in ("top1", "agreement") else "error")
-        drops: list[Scores] = []
-        distances: list[Scores] = []
+        found: list[tuple[Scores, Scores, Scores]] = []
         for known, outputs in zip(self.known("tuning"), made, strict=False):
-            drops.append(self._points(known.outputs, known) - self._points(outputs, known))
-            distances.append(100.0 - measure(outputs, known.outputs, known.labels))
-        lost = np.concatenate(drops)
-        error = float(lost.std() / np.sqrt(lost.size))
-        return Loss(float(lost.mean()), float(np.concatenate(distances).mean()), error)
+            drop = self._points(known.outputs, known) - self._points(outputs, known)
+            smooth = expected_loss(outputs, known.outputs, self._temperature) if self.metric == "top1" else drop
+            found.append((drop, smooth, 100.0 - measure(outputs, known.outputs, known.labels)))
+        drops, expected, distances = (np.concatenate(column) for column in zip(*found, strict=True))
+        error = float(expected.std() / np.sqrt(expected.size))
+        return Loss(float(drops.mean()), float(expected.mean()), float(distances.mean()), error)
+
+    @cached_property
+    def _temperature(self) -> float:
+        """Of the original's class probabilities, on the tuning data."""
+        known = self.known("tuning")
+        scores = np.concatenate([log_probabilities(one.outputs) for one in known])
+        return temperature_of(scores, np.concatenate([np.asarray(one.labels).reshape(-1) for one in known]))
 
     def batches(self, part: Part, limit: int | None = None) -> Iterator[Known]:
         """The batches of a part with their feeds, the first of them that have `limit` samples."""

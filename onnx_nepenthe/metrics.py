@@ -20,6 +20,10 @@ Array = npt.NDArray[Any]
 Scores = npt.NDArray[np.float64]
 Metric = Callable[[list[Array], list[Array], Array | None], Scores]
 """(outputs, outputs of the reference, labels or None) → points per sample, float64 (samples,)."""
+TEMPERATURES = np.geomspace(0.125, 8.0, 25)
+ROUNDING = 1e-3
+"""By which probabilities may miss a sum of 1."""
+SMALLEST = 1e-12
 METRICS: Registry[Metric] = Registry("metric")
 
 
@@ -75,7 +79,7 @@ def max_error(outputs: list[Array], reference: list[Array], labels: Array | None
 @METRICS.register("kl")
 def kl(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
     """100 less 100 times the Kullback-Leibler divergence (nats) of the class probabilities from the reference's."""
-    p, q = _log_softmax(_rows(reference[:1])), _log_softmax(_rows(outputs[:1]))
+    p, q = log_probabilities(reference), log_probabilities(outputs)
     return np.asarray(100.0 - 100.0 * (np.exp(p) * (p - q)).sum(axis=1), np.float64)
 
 
@@ -133,6 +137,41 @@ def _classes(outputs: list[Array]) -> Array:
 
 def _rows(outputs: list[Array]) -> npt.NDArray[np.float64]:
     return np.concatenate([np.asarray(o, np.float64).reshape(len(o), -1) for o in outputs], axis=1)
+
+
+def log_probabilities(outputs: list[Array]) -> npt.NDArray[np.float64]:
+    """Of the classes, (samples, classes): from scores, or from what is probabilities already.
+
+    >>> np.exp(log_probabilities([np.array([[0.25, 0.75]])])).tolist()
+    [[0.25, 0.75]]
+    >>> np.exp(log_probabilities([np.array([[0.0, 0.0]])])).tolist()
+    [[0.5, 0.5]]
+    """
+    rows = _rows(outputs[:1])
+    if rows.size and (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=ROUNDING):
+        return np.asarray(np.log(rows.clip(SMALLEST)), np.float64)
+    return _log_softmax(rows)
+
+
+def temperature_of(scores: npt.NDArray[np.float64], labels: Array) -> float:
+    """What to divide log probabilities (samples, classes) by, so that they fit the labels best.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (2017).
+    """
+    at = (np.arange(len(scores)), labels.reshape(-1).astype(np.int64))
+    losses = [-_log_softmax(scores / temperature)[at].mean() for temperature in TEMPERATURES]
+    return float(TEMPERATURES[int(np.argmin(losses))])
+
+
+def expected_loss(outputs: list[Array], reference: list[Array], temperature: float) -> Scores:
+    """Points of top1 that are to be expected to be lost, per sample: where classes differ, by how likely each is.
+
+    Likely to the reference, calibrated by `temperature`. Its mean is that of the points lost if what a model does
+    differently is no better informed; it has a fraction of their variance, as no luck with labels is in it.
+    """
+    likely = np.exp(_log_softmax(log_probabilities(reference) / temperature))
+    rows = np.arange(len(likely))
+    return np.asarray(100.0 * (likely[rows, _classes(reference)] - likely[rows, _classes(outputs)]), np.float64)
 
 
 def _log_softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

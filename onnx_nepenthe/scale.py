@@ -1,9 +1,11 @@
 """What a smooth distance between outputs says about points of a metric, and how far to believe either.
 
-Points are counted on few samples, so that small drops are mostly noise and the best of many is the luckiest. The
-Kullback-Leibler divergence from the original's outputs (or the error) is smooth and needs few samples, but only points
-are promised. Over all that was measured, points are about in proportion to the distance; how far they stray from that
-beyond their own noise says how much of a single count to believe (empirical Bayes).
+Points are counted on few samples, so that small drops are mostly noise and the best of many is the luckiest. Where
+labels decide, most of that is luck with labels, and what the original's calibrated probabilities expect is taken for
+the count (`metrics.expected_loss`). The Kullback-Leibler divergence from the original's outputs (or the error) is
+smoother still, but only points are promised. Over all that was measured, points are about in proportion to the
+distance; how far they stray from that beyond their own noise says how much of a single count to believe (empirical
+Bayes).
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ class Loss:
 
     Attributes:
         drop: points lost.
+        expected: points to be expected to be lost on such samples, without the luck of their labels.
         distance: of its outputs, see `metrics`; 0 for the same.
-        error: standard error of the drop.
+        error: standard error of `expected`.
     """
 
     drop: float
+    expected: float
     distance: float
     error: float
 
@@ -47,13 +51,13 @@ class Scale:
     def slope(self) -> float:
         """Points per unit; a ratio of sums, as the variance of points grows with the distance. Never below 0."""
         near = self._near()
-        return max(0.0, sum(one.drop for one in near) / max(sum(one.distance for one in near), 1e-30))
+        return max(0.0, sum(one.expected for one in near) / max(sum(one.distance for one in near), 1e-30))
 
     @property
     def stray(self) -> float:
         """Standard deviation of true drops from the prediction, relative to it."""
         near, slope = self._near(), self.slope
-        beyond = sum((one.drop - slope * one.distance) ** 2 - one.error**2 for one in near)
+        beyond = sum((one.expected - slope * one.distance) ** 2 - one.error**2 for one in near)
         predicted = sum((slope * one.distance) ** 2 for one in near)
         return float(np.clip(np.sqrt(max(0.0, beyond) / max(predicted, 1e-30)), *STRAY))
 
@@ -61,14 +65,14 @@ class Scale:
         """The drop to expect on other data, at least 0.
 
         >>> scale = Scale()
-        >>> scale.learn(Loss(4.0, 8.0, 0.0))
-        >>> scale.points(Loss(3.0, 4.0, 1e-9)), round(scale.points(Loss(3.0, 4.0, 1e9)), 3)
+        >>> scale.learn(Loss(0.0, 4.0, 8.0, 0.0))
+        >>> scale.points(Loss(0.0, 3.0, 4.0, 1e-9)), round(scale.points(Loss(0.0, 3.0, 4.0, 1e9)), 3)
         (3.0, 2.0)
         """
         expected = self.slope * loss.distance
         stray = (self.stray * expected) ** 2
         trust = stray / (stray + loss.error**2) if stray + loss.error**2 > 0 else 1.0
-        return max(0.0, expected + trust * (loss.drop - expected))
+        return max(0.0, expected + trust * (loss.expected - expected))
 
     def _near(self) -> list[Loss]:
         near = [one for one in self._seen if one.distance <= FAR]

@@ -84,7 +84,7 @@ class Workshop:
         return self.judge.original_scores(part)
 
     def drop_and_proxy(self, model: Model, limit: int | None) -> tuple[float, float, float]:
-        """Points lost on the tuning data, the smooth distance, and the standard error; see `scale.Loss`.
+        """Points lost on the tuning data, the smooth distance, and the error of what is expected; see `scale.Loss`.
 
         Args:
             model: to score.

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.metrics import METRICS, default_metric, metric_of, paired_drop
+from onnx_nepenthe.metrics import (
+    METRICS,
+    default_metric,
+    expected_loss,
+    log_probabilities,
+    metric_of,
+    paired_drop,
+    temperature_of,
+)
 
 SCORES = np.array([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
 
@@ -76,3 +84,37 @@ def test_a_metric_of_the_users_own_is_imported(tmp_path: Path, monkeypatch: pyte
 def test_an_unknown_metric_is_named(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         metric_of(name)
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def test_divergence_of_probabilities_is_that_of_their_scores() -> None:
+    other = SCORES[::-1]
+    of_scores = METRICS["kl"]([other], [SCORES], None)
+    of_probabilities = METRICS["kl"]([softmax(other)], [softmax(SCORES)], None)
+    np.testing.assert_allclose(of_probabilities, of_scores, atol=1e-6)
+    assert np.isfinite(log_probabilities([np.array([[1.0, 0.0]])])).all()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_temperature_is_found(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    scores = 3 * rng.standard_normal((4000, 5))
+    chances = softmax(scores / temperature)
+    labels = (chances.cumsum(axis=1) < rng.random((4000, 1))).sum(axis=1)
+    assert temperature_of(log_probabilities([scores]), labels) == pytest.approx(temperature, rel=0.2)
+
+
+def test_expected_points_are_those_lost_on_average_with_less_luck() -> None:
+    rng = np.random.default_rng(0)
+    scores = 2 * rng.standard_normal((20_000, 5))
+    labels = (softmax(scores).cumsum(axis=1) < rng.random((20_000, 1))).sum(axis=1)
+    other = scores + 0.3 * rng.standard_normal(scores.shape)
+    lost = METRICS["top1"]([scores], [scores], labels) - METRICS["top1"]([other], [scores], labels)
+    expected = expected_loss([other], [scores], 1.0)
+    assert expected.mean() == pytest.approx(lost.mean(), abs=3 * lost.std() / np.sqrt(lost.size))
+    assert expected.std() < 0.6 * lost.std()
+    assert (expected >= 0).all()

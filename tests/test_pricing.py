@@ -99,6 +99,15 @@ def test_backing_off_gets_cheaper_until_nothing_is_left(buyer: Buyer) -> None:
     assert len(gains) == len(set(gains)) > 1
 
 
+def test_what_cost_far_too_much_is_cut_down_further(buyer: Buyer) -> None:
+    plan = buyer.within(12.0)
+    assert plan is not None
+    little, much = buyer.cheaper(plan, 1.0), buyer.cheaper(plan, 9.0)
+    assert little is not None
+    assert much is None or much.gain_ms < little.gain_ms
+    assert much is None or buyer.points(much) <= buyer.points(plan) / 2
+
+
 def test_a_gain_is_reached_or_there_is_no_plan(buyer: Buyer) -> None:
     plan = buyer.for_gain(3.0)
     assert plan is not None
