@@ -10,10 +10,15 @@ from onnx_nepenthe.report.text import clean
 
 Row = Mapping[str, Any]
 NOTHING = "nothing"
+MOST_DRAWN = 150
+"""Larger parts are not laid out, which would take long and show little."""
 
 
 def regions(record: Row) -> list[dict[str, Any]]:
-    """One entry a region with something to draw, in the order in which they were rewritten."""
+    """One entry a region with something to draw, in the order in which they were rewritten.
+
+    `before` and `after` are its graphs, None where it is too large for a picture.
+    """
     known = {row["rectifier"]: row for row in record["rectifier_rows"]}
     groups: dict[str, list[Row]] = {}
     for rewrite in record["rewrites"]:
@@ -31,14 +36,15 @@ def _region(members: Sequence[Row], known: Mapping[str, Row]) -> dict[str, Any]:
     operators = list({drawn["output"]: drawn for one in members for drawn in one["before"]["operators"]}.values())
     made = [clean(one["made"]) for one in members if one["made"] != NOTHING]
     inside = [known[drawn["label"]] for drawn in operators if drawn["label"] in known]
+    is_drawn = len(operators) <= MOST_DRAWN
     return {
         "count": len(operators),
         "made": made or [NOTHING],
         "speedup": members[0]["speedup"],
         "grounds": sorted({grounds(one["evidence"]) for one in members} - {""}) or _exact(inside),
         "rows": [_row(drawn, known) for drawn in operators],
-        "before": _graph(_nodes_before(operators, known), _starts(members)),
-        "after": _graph(_nodes_after(members), _starts(members)),
+        "before": _graph(_nodes_before(operators, known), _starts(members)) if is_drawn else None,
+        "after": _graph(_nodes_after(members), _starts(members)) if is_drawn else None,
     }
 
 

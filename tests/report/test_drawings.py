@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onnx_nepenthe.report.drawings import dims, others, regions
+from onnx_nepenthe.report.drawings import MOST_DRAWN, dims, others, regions
 from onnx_nepenthe.report.json import plain, record_of_outcome
 from tests.helpers import outcomes
 
@@ -72,6 +72,18 @@ def test_what_has_no_picture_is_listed() -> None:
     (region,) = regions(found)
     assert region["made"] == ["nothing"]
     assert region["after"]["nodes"][0]["kind"] == "gone"
+
+
+def test_a_part_that_is_too_large_is_listed_and_not_drawn() -> None:
+    chain = [drawn(f"c{at}", "Conv", [f"v{at}"], f"v{at + 1}") for at in range(MOST_DRAWN + 1)]
+    large = {
+        "value": f"v{MOST_DRAWN + 1}",
+        "source": "v0",
+        "made": "Conv",
+        "before": {"operators": chain, "shape": [1]},
+    }
+    (region,) = regions(record(large))
+    assert (region["before"], region["after"], len(region["rows"])) == (None, None, MOST_DRAWN + 1)
 
 
 def test_a_fit_says_so() -> None:

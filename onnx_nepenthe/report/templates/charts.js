@@ -83,10 +83,10 @@
     const strip = (marks) =>
       Plot.plot({
         width: columns * 13, height: rows * 13, margin: 0, style,
-        x: { axis: null, domain: d3.range(columns), padding: 0.1 }, y: { axis: null, domain: d3.range(rows), padding: 0.1 },
+        x: { axis: null, domain: d3.range(columns), padding: 0 }, y: { axis: null, domain: d3.range(rows), padding: 0 },
         marks: [
           ...marks.map(([fill, opacity]) =>
-            Plot.cell(channels, { x: (c) => c.at % columns, y: (c) => Math.floor(c.at / columns), fill, fillOpacity: opacity })),
+            Plot.cell(channels, { x: (c) => c.at % columns, y: (c) => Math.floor(c.at / columns), fill, fillOpacity: opacity, inset: 0.5 })),
           Plot.tip(channels, Plot.pointer({ x: (c) => c.at % columns, y: (c) => Math.floor(c.at / columns), title: told })),
         ],
       });
@@ -103,7 +103,7 @@
     return inBox(
       report.make("p", { class: "soft" }, `Regime, from ${present.join(" to ")}`),
       strip([[colour[present[0]], () => 1], ...over]),
-      report.make("p", { class: "soft" }, `Entropy, from 0 (pale) to ${most.toFixed(1)} bits`),
+      report.make("p", { class: "soft" }, `Entropy, from 0 (faint) to ${most.toFixed(1)} bits`),
       strip([["var(--line)", () => 0.6], ["var(--is-stays)", (c) => c.entropy / most]]),
     );
   };

@@ -62,5 +62,6 @@
     }
     for (const at of layout.nodes()) picture.append(box(graph.nodes[Number(at)], layout.node(at)));
     host.replaceChildren(picture);
+    host.classList.toggle("long", host.scrollHeight > host.clientHeight);
   };
 }
