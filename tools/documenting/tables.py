@@ -6,19 +6,25 @@ from collections.abc import Iterable, Sequence
 
 import click
 
+from onnx_nepenthe.activations import ACTIVATIONS, PATTERNS
 from onnx_nepenthe.cli import app
+from onnx_nepenthe.ops import READERS
 
 METHOD = "method "
 
 
 def table(name: str) -> str:
-    """The table called `name`: "collapse" for a command, "method fast" for a pruning method.
+    """The table called `name`: a command, "method fast" for a pruning method, "rectifiers", "operators".
 
     Raises:
         KeyError: there is none of that name.
     """
     if name.startswith(METHOD):
         return method_table(name.removeprefix(METHOD))
+    if name == "rectifiers":
+        return f"Operators: {_listed(ACTIVATIONS)}.\n\nPatterns: {_listed(PATTERNS)}."
+    if name == "operators":
+        return f"{_listed(READERS)}."
     return command_table(app.commands[name])
 
 
@@ -43,6 +49,10 @@ def method_table(name: str) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def _cell(text: str) -> str:
