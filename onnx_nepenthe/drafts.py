@@ -35,14 +35,15 @@ def draft(prefix: str, parent: Path) -> Iterator[Path]:
         OSError: it cannot be made.
     """
     _remove_stale(prefix + MARK, parent)
-    folder = Path(tempfile.mkdtemp(prefix=prefix + MARK, dir=parent))
+    folder, handle = _held(prefix + MARK, parent)
     OPEN.add(folder)
     try:
-        with locked(folder):
-            yield folder
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         OPEN.discard(folder)
+        if handle is not None:
+            os.close(handle)
 
 
 def remove_all() -> None:
@@ -58,6 +59,20 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _held(start: str, parent: Path) -> tuple[Path, int | None]:
+    """A new folder and the handle that holds its lock.
+
+    Between its making and its locking another run may take it for stale and remove it: then there is another one.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=start, dir=parent))
+        handle = _lock(folder, wait=True)
+        if folder.is_dir():
+            return folder, handle
         if handle is not None:
             os.close(handle)
 

@@ -31,7 +31,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     words = shlex.split(command)
     return subprocess.run(
-        words, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+        words, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, encoding="utf-8", check=False
     )
 
 

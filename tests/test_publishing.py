@@ -48,17 +48,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_the_folder_has_models_figures_and_a_plot(written: tuple[Path, Frontier]) -> None:
     folder, front = written
-    record = json.loads((folder / "frontier.json").read_text())
+    record = json.loads((folder / "frontier.json").read_text(encoding="utf-8"))
     assert len(front.points) >= 2
     assert record["files"] == sorted(contents(folder))
     assert [entry["file"] for entry in record["points"]] == [point.file for point in front.points]
-    assert (folder / "frontier.svg").read_text().startswith("<svg")
+    assert (folder / "frontier.svg").read_text(encoding="utf-8").startswith("<svg")
     assert is_front(folder)
 
 
 def test_each_model_is_what_its_figures_say(written: tuple[Path, Frontier], case: tuple[Path, Options]) -> None:
     folder, _ = written
-    record = json.loads((folder / "frontier.json").read_text())
+    record = json.loads((folder / "frontier.json").read_text(encoding="utf-8"))
     assert record["points"][0]["allowed"] is None
     for entry in record["points"]:
         model = onnx.load(folder / entry["file"])

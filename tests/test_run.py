@@ -117,7 +117,7 @@ def test_mistakes_are_errors_of_ours() -> None:
 
 def test_the_keyword_arguments_are_the_options() -> None:
     names = {field.name for field in fields(Options)} - {"data"}
-    assert set(Arguments.__annotations__) - {"provider", "threads"} == names - NOT_YET
+    assert set(Arguments.__annotations__) - {"provider", "threads", "custom_ops"} == names - NOT_YET
 
 
 def test_handier_forms_become_options() -> None:

@@ -42,7 +42,7 @@ def test_a_network_is_trained_pruned_exported_and_collapsed(data: Path, tmp_path
         len(line) <= 80 for line in done.output.splitlines()[:-1] if "written" not in line and "note" not in line
     )
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
-    found = json.loads(record.read_text())
+    found = json.loads(record.read_text(encoding="utf-8"))
     assert found["collapse"]["verification"]["source"] == str(data)
     assert found["command"] == "prune"
     assert [entry["phase"] for entry in found["rounds"]] == ["dense", "round"]

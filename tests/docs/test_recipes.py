@@ -59,7 +59,7 @@ def test_what_they_add_passes_the_contract_tests(copy: Path) -> None:
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
@@ -81,7 +81,7 @@ def test_what_they_add_is_there_by_name(copy: Path) -> None:
         cwd=copy,
         env=os.environ | {"PYTHONPATH": str(copy)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -98,6 +98,6 @@ def test_the_torch_half_learns_the_activation(copy: Path) -> None:
     )
     environment = os.environ | {"PYTHONPATH": str(copy)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=copy, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], cwd=copy, env=environment, capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr

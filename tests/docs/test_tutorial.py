@@ -37,7 +37,7 @@ def run(command: str, folder: Path) -> None:
         cwd=folder,
         env=os.environ | ONE_THREAD | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert script.returncode == 0, script.stderr

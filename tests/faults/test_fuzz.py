@@ -58,7 +58,7 @@ def test_a_crash_of_native_code_is_told_by_its_seed(tmp_path: Path) -> None:
         [sys.executable, str(ROOT / "tools" / "fuzz_files.py"), "4", "0", "--workers", "1"],
         env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": ""},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 1

@@ -50,7 +50,7 @@ def stopping_in(module: str, name: str, call: int = 1) -> str:
 def running(words: Sequence[object], folder: Path, before: str = "") -> Iterator[subprocess.Popen[str]]:
     """The process, once it has said that it is there; killed on leaving."""
     with subprocess.Popen(
-        command(words, before), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command(words, before), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
     ) as process:
         try:
             deadline = time.monotonic() + 120
@@ -71,7 +71,9 @@ def ended(process: subprocess.Popen[str], number: int) -> tuple[int, str, str]:
 
 def run(words: Sequence[object], folder: Path, before: str = "") -> subprocess.CompletedProcess[str]:
     """The process from its start to its end."""
-    return subprocess.run(command(words, before), cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(
+        command(words, before), cwd=folder, capture_output=True, encoding="utf-8", check=False, timeout=300
+    )
 
 
 POSIX = os.name != "nt"

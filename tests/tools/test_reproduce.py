@@ -46,7 +46,8 @@ def test_methods_are_run_collapsed_and_timed_again(
     assert len(easier) == len(head) == 9
     (row,) = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert (row["linear"], row["shipped"]["gone"], row["sites"], row["trainings"]) == (2, 2, 3, 3)
-    assert row["shipped"]["depth"] == row["shipped"]["depth_before"] - 2
+    # What is composed depends on what is timed to be faster.
+    assert row["shipped"]["depth_before"] - 2 <= row["shipped"]["depth"] <= row["shipped"]["depth_before"]
     assert row["shipped"]["accuracy"] == pytest.approx(row["test"], abs=0.01)
     assert command.main(["retime", "--keep", str(tmp_path), "--timed-s", "0.2"]) == 0
     assert [row[:6] for row in table(capsys.readouterr().out)] == [head[:6], easier[:6]]
