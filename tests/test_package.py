@@ -115,6 +115,8 @@ def test_the_onnx_half_works_without_torch(tmp_path: Path) -> None:
     code = "import sys; sys.modules['torch'] = None; from onnx_nepenthe.cli import main; main()"
     model, data = ROOT / "models" / "digits-mlp.onnx", ROOT / "models" / "digits-calibration.npz"
     given = ["collapse", model, "--data", data, "--latency", "off", "-o", tmp_path / "out.onnx"]
-    done = subprocess.run([sys.executable, "-c", code, *map(str, given)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, given)], capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out.onnx").exists()
