@@ -18,7 +18,7 @@ from onnx_nepenthe.cli.parameters import FILE, common
 from onnx_nepenthe.cli.pruning import method, network, recipe, recipe_fields, require_torch
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.options import Options, Progress
-from onnx_nepenthe.report.json import head, record_of_outcome
+from onnx_nepenthe.report.json import environment_record, head, record_of_outcome
 from onnx_nepenthe.report.pruning import print_pruning, pruning_line
 from onnx_nepenthe.report.pruning_page import page_of_pruning
 from onnx_nepenthe.session import SessionConfig, environment, open_session
@@ -129,10 +129,13 @@ def _settings(given: Mapping[str, Any]) -> Any:
     )
 
 
+_STAGES = {"dense": "training", "polish": "polishing", "fold": "folding", "settle": "last fine-tuning"}
+
+
 def _teller(progress: Progress) -> Any:
     def tell(event: Event) -> None:
         if event.epoch is not None:
-            stage = "training" if event.phase == "dense" else f"round {event.number}: {event.phase}"
+            stage = _STAGES.get(event.phase, f"round {event.number}")
             progress(stage, event.epoch.number, max(1, round(event.epochs)))
 
     return tell
@@ -160,7 +163,7 @@ def _record(
             for site in pruned.subject.sites
         ],
         "export": asdict(agreement),
-        "environment": environment(config),
+        "environment": environment_record(environment(config)),
         "collapse": None,
         "collapsed_test": None,
         "robustness": None,

@@ -43,7 +43,7 @@ def layers(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "at": at,
             "name": clean(row["rectifier"]),
             "op": clean(row["op"]),
-            "status": row["status"],
+            "status": _status(row),
             "bits": row["entropy_bits"],
             "shares": row["shares"],
             "finding": finding(row),
@@ -51,6 +51,11 @@ def layers(rows: Sequence[Row]) -> list[dict[str, Any]]:
         }
         for at, row in enumerate(rows, start=1)
     ]
+
+
+def _status(row: Row) -> str:
+    is_bought = row["status"] == "removed" and (row["evidence"] or {}).get("kind") == "fitted"
+    return "bought" if is_bought else str(row["status"])
 
 
 def _channels(row: Row) -> dict[str, Any]:

@@ -72,10 +72,16 @@ class _Pace(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """One short line."""
+        elapsed = task.elapsed or 0.0
         if task.total is None:
-            return Text(duration(task.elapsed or 0.0))
-        left = "" if task.time_remaining is None else f", {duration(task.time_remaining)} left"
-        return Text(f"{task.completed:,.0f} of {task.total:,.0f}{left}")
+            return Text(duration(elapsed))
+        done = f"{task.completed:,.0f} of {task.total:,.0f}"
+        if not task.completed:
+            return Text(f"{done}, {duration(elapsed)}")
+        # The first of a few long steps is no rate yet to the library.
+        left = task.time_remaining
+        left = elapsed / task.completed * (task.total - task.completed) if left is None else left
+        return Text(f"{done}, {duration(left)} left")
 
 
 class Bars:

@@ -60,6 +60,17 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f} %"
 
 
+def round_name(entry: Mapping[str, Any]) -> str:
+    """What a round is called: its number, or its phase where that is another.
+
+    >>> round_name({"phase": "round", "number": 2}), round_name({"phase": "settle", "number": 3})
+    ('2', 'last')
+    """
+    if entry["phase"] == "round":
+        return str(entry["number"])
+    return "last" if entry["phase"] == "settle" else str(entry["phase"])
+
+
 def _final(record: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Mapping[str, Any] = record["rounds"][record["chosen"]]
     return found
@@ -67,14 +78,14 @@ def _final(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _print_rounds(console: Console, record: Mapping[str, Any]) -> None:
     table = table_of(
-        ("round", "right", 5),
+        ("round", "right", 6),
         ("validation", "right", 10),
         ("kept", "left", 4),
         ("linear", "right", 6),
         ("H = 0", "right", 5),
         ("weights gone", "right", 12),
         ("PQ index", "right", 8),
-        ("epochs", "right", 7),
+        ("epochs", "right", 6),
         ("seconds", "right", 8),
     )
     for entry in record["rounds"]:
@@ -82,8 +93,7 @@ def _print_rounds(console: Console, record: Mapping[str, Any]) -> None:
         spent = (f"{entry['epochs']:.4g}", f"{entry['seconds_s']:.0f}")
         sizes = (percent(entry["sparsity"]), f"{entry['pq_index']:.3f}")
         kept = Text("yes") if entry["is_accepted"] else Text("no", style="red")
-        phase = "dense" if entry["phase"] == "dense" else "last" if entry["phase"] == "settle" else str(entry["number"])
-        table.add_row(phase, percent(entry["accuracy"]), kept, *counts, *sizes, *spent)
+        table.add_row(round_name(entry), percent(entry["accuracy"]), kept, *counts, *sizes, *spent)
     print_table(console, "Rounds (linear: rectifiers that are lines; H = 0: others at zero entropy)", table)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from onnx_nepenthe.report import html
 from onnx_nepenthe.report.json import plain
 from onnx_nepenthe.report.page import render
-from onnx_nepenthe.report.pruning import percent
+from onnx_nepenthe.report.pruning import percent, round_name
 from onnx_nepenthe.report.text import clean
 
 TEMPLATE = "prune.html.j2"
@@ -55,15 +55,6 @@ def _accuracy(report: Row, final: Row) -> tuple[float | None, float | None]:
     if report["test"] is not None:
         return report["dense_test"], report["test"]
     return report["rounds"][0]["accuracy"], final["accuracy"]
-
-
-def round_name(entry: Row) -> str:
-    """What a round is called.
-
-    >>> round_name({"phase": "dense"}), round_name({"phase": "settle"}), round_name({"phase": "round", "number": 2})
-    ('dense', 'last', '2')
-    """
-    return {"dense": "dense", "settle": "last"}.get(entry["phase"], str(entry.get("number")))
 
 
 def _round(entry: Row) -> dict[str, Any]:

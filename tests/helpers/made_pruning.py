@@ -31,7 +31,7 @@ def pruning(**changes: Any) -> dict[str, Any]:
         "rounds": [
             entry(0, 0.98, (0.9, 0.8), phase="dense"),
             entry(1, 0.95, (0.0, 0.4), linear=["_1"], notes=[note, note]),
-            entry(2, 0.85, (0.0, 0.0), linear=["_1"], zero=["_2"], is_accepted=False),
+            entry(2, 0.85, (0.0, 0.0), phase="polish", linear=["_1"], zero=["_2"], is_accepted=False),
         ],
         "export": {"difference": 1e-6, "scale": 3.0},
         "environment": {"torch": "2.13"},

@@ -25,6 +25,11 @@ def test_every_rectifier_is_a_layer_with_its_channels() -> None:
     assert list(found[3]["each"]["others"]) == ["curved", "ON"]
 
 
+def test_what_was_removed_for_a_price_is_told_apart() -> None:
+    (layer,) = layers([ROWS[2] | {"status": "removed", "evidence": {"kind": "fitted", "residual": 0.1}}])
+    assert (layer["status"], layer["finding"]) == ("bought", "removed: fitted, residual 0.1")
+
+
 def test_a_rectifier_that_was_not_counted_has_no_shares() -> None:
     bare = dataclasses.replace(outcomes.inspection(), rows=(dataclasses.replace(outcomes.rows()[0], counts=None),))
     row = plain(record_of_outcome(dataclasses.replace(outcomes.outcome(), inspection=bare)))["rectifier_rows"][0]

@@ -14,6 +14,8 @@ from onnx_nepenthe.report.console import Bars
     ("steps", "words"),
     [
         ([(0, None)], ["reading", "0 s"]),
+        ([(0, 3)], ["timing", "0 of 3, 0 s"]),
+        ([(0, 3), (1, 3)], ["timing", "1 of 3, ", " left"]),
         ([(0, 1500), (300, 1500), (600, 1500)], ["measuring", "600 of 1,500, ", " left"]),
     ],
 )

@@ -38,7 +38,7 @@ def test_the_page_says_what_the_record_says() -> None:
         "It stopped because accuracy fell below it",
         "stays above 90.00 %",
         "1 95.00 % yes 1 0 50.00 % 0.200 2 3",
-        "2 85.00 % no 1 1 100.00 % 0.300 2 3",
+        "polish 85.00 % no 1 1 100.00 % 0.300 2 3",
         "block.relu Relu 8 0.9000 0.0000 0.0000 linear",
         "noise 0.5 100 90.00 % 91.00 %",
         "1 note of the method",

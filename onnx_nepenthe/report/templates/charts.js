@@ -130,7 +130,7 @@
     const room = 0.06 * (high - low || high);
     return [low - room, high + room];
   };
-  const histogram = (rows, domain, width, { label, marks, colours, height }) => {
+  const histogram = (rows, domain, width, { label, marks, colours, height, told = (name) => name }) => {
     const edges = d3.range(49).map((at) => domain[0] + ((domain[1] - domain[0]) * at) / 48);
     const names = Object.keys(colours);
     const inside = rows.filter((row) => row.value >= domain[0] && row.value <= domain[1]);
@@ -141,7 +141,7 @@
       marks: [
         Plot.rectY(inside, Plot.binX({ y: "count" }, { x: "value", fy: "what", fill: (d) => colours[d.what], fillOpacity: 0.75,
           thresholds: edges })),
-        Plot.text(names, { fy: (d) => d, text: (d) => d, frameAnchor: "top-left", fontWeight: 600, dy: -16 }),
+        Plot.text(names, { fy: (d) => d, text: told, frameAnchor: "top-left", fontWeight: 600, dy: -16 }),
         Plot.ruleY(names, { fy: (d) => d, y: 0, strokeOpacity: 0.4 }),
         ...marks,
       ],
@@ -153,12 +153,10 @@
     const rows = data.latency.each_ms.flatMap((each) => each.map((value, at) => ({ what: names[at], value })));
     const middles = names.map((what, at) => ({ what, value: d3.median(data.latency.each_ms, (each) => each[at]) }));
     const colours = { input: "var(--before)", result: "var(--after)", "input again": "var(--before)" };
-    const marks = [
-      Plot.ruleX(middles, { x: "value", fy: "what", strokeWidth: 2 }),
-      Plot.text(middles, { x: "value", fy: "what", text: (d) => `median ${d3.format(".3~r")(d.value)} ms`, frameAnchor: "top", dy: -9 }),
-    ];
+    const marks = [Plot.ruleX(middles, { x: "value", fy: "what", strokeWidth: 2 })];
+    const told = (name) => `${name}, median ${d3.format(".3r")(middles[names.indexOf(name)].value)} ms`;
     const domain = field(rows.map((row) => row.value));
-    return inBox(histogram(rows, domain, width, { label: "milliseconds per call", marks, colours, height: 330 }));
+    return inBox(histogram(rows, domain, width, { label: "milliseconds per call", marks, colours, height: 330, told }));
   };
 
   charts.ratios = (width) => {

@@ -4,12 +4,13 @@
   const { data, charts } = report;
   const style = { fontSize: "12px" };
   const inBox = (...nodes) => report.make("div", {}, ...nodes);
-  const names = () => data.rounds.map((round) => round.name);
-  const line = (width, height, name, { label, marks = [], told, scale = 1 }) => {
-    const at = { x: "name", y: (round) => scale * round[name] };
+  const numbers = () => data.rounds.map((round) => round.at);
+  const name = (at) => data.rounds[at].name;
+  const line = (width, height, key, { label, marks = [], told, scale = 1 }) => {
+    const at = { x: "at", y: (round) => scale * round[key] };
     return inBox(Plot.plot({
       width, height, marginLeft: 46, marginTop: 26, marginBottom: 36, style,
-      x: { domain: names(), label: "round", type: "point", padding: 0.3 }, y: { label, grid: true, ticks: 4, nice: true },
+      x: { domain: numbers(), tickFormat: name, label: "round", type: "point", padding: 0.3 }, y: { label, grid: true, ticks: 4, nice: true },
       marks: [
         ...marks,
         Plot.line(data.rounds.filter((round) => round.kept), { ...at, stroke: "var(--after)", strokeWidth: 2 }),
@@ -31,7 +32,7 @@
 
   charts.rounds = (width) => {
     const cells = data.sites.flatMap((site) =>
-      site.bits.map((bits, at) => ({ site, round: data.rounds[at].name, bits, state: site.states[at] })));
+      site.bits.map((bits, at) => ({ site, round: at, bits, state: site.states[at] })));
     const known = cells.filter((cell) => cell.bits !== null);
     const most = Math.max(1, ...known.map((cell) => cell.bits));
     const left = Math.min(150, 20 + 7 * Math.max(...data.sites.map((site) => Math.min(18, site.label.length))));
@@ -39,14 +40,14 @@
     const label = new Map(data.sites.map((site) => [site.at, report.shorten(site.label, 18)]));
     return inBox(Plot.plot({
       width, height: 40 + 20 * data.sites.length, marginLeft: left, marginTop: 4, marginBottom: 34, style,
-      x: { domain: names(), label: "round", padding: 0.06, tickSize: 0 },
+      x: { domain: numbers(), tickFormat: name, label: "round", padding: 0.06, tickSize: 0 },
       y: { domain: data.sites.map((site) => site.at), label: null, padding: 0.12, tickSize: 0, tickFormat: (d) => label.get(d) },
       marks: [
         Plot.cell(known, { ...at, fill: "var(--line)", fillOpacity: 0.5 }),
         Plot.cell(known, { ...at, fill: "var(--is-stays)", fillOpacity: (cell) => cell.bits / most }),
         Plot.text(cells.filter((cell) => cell.state === "linear"), { ...at, text: () => "✓", fill: "currentColor", fontWeight: 700 }),
         Plot.tip(known, Plot.pointer({ ...at, title: (cell) =>
-          [cell.site.label, `round ${cell.round}: ${report.bits(cell.bits)}`, cell.state].filter(Boolean).join("\n") })),
+          [cell.site.label, `round ${name(cell.round)}: ${report.bits(cell.bits)}`, cell.state].filter(Boolean).join("\n") })),
       ],
     }));
   };

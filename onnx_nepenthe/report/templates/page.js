@@ -4,7 +4,7 @@ const report = {
   data: JSON.parse(document.getElementById("data").textContent),
   charts: {},
   colour: { OFF: "var(--in-OFF)", ON: "var(--in-ON)", linear: "var(--in-linear)", curved: "var(--in-curved)" },
-  status: { removed: "var(--is-removed)", linear: "var(--is-linear)", stays: "var(--is-stays)" },
+  status: { removed: "var(--is-removed)", linear: "var(--is-linear)", stays: "var(--is-stays)", bought: "var(--is-bought)" },
 };
 
 report.make = (tag, attributes = {}, ...children) => {
