@@ -74,9 +74,10 @@ class Judge:
 
     def loss_of(self, made: Iterable[list[Array]]) -> Loss:
         """The same from the outputs, batch by batch in the order of the tuning data; fewer batches are fine."""
+        tuning = self.known("tuning")
         measure = metric_of("kl" if self.metric in ("top1", "agreement") else "error")
         found: list[tuple[Scores, Scores, Scores]] = []
-        for known, outputs in zip(self.known("tuning"), made, strict=False):
+        for known, outputs in zip(tuning, made, strict=False):
             drop = self._points(known.outputs, known) - self._points(outputs, known)
             smooth = expected_loss(outputs, known.outputs, self._temperature) if self.metric == "top1" else drop
             found.append((drop, smooth, 100.0 - measure(outputs, known.outputs, known.labels)))
