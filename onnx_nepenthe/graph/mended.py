@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_average_pool import AveragePool_19
 from onnx.reference.ops.op_batch_normalization import BatchNormalization_14
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as Plain
 
@@ -69,4 +70,16 @@ class Conv(Fast):  # type: ignore[misc]
         return (plain(one, *inputs[1:], **(attributes | exact))[0][:0],)
 
 
-MENDED: tuple[type[OpRun], ...] = (BatchNormalization, Conv, ConvTranspose)
+class AveragePool(AveragePool_19):
+    """With auto_pad VALID, onnx.reference makes room for the kernel as if it had no dilations."""
+
+    op_domain = ""
+
+    def _run(self, *inputs: Any, **attributes: Any) -> Any:
+        plain: Any = super()._run
+        if attributes.get("auto_pad") == "VALID":
+            attributes |= {"auto_pad": "NOTSET", "pads": [0] * (2 * len(attributes["kernel_shape"]))}
+        return plain(*inputs, **attributes)
+
+
+MENDED: tuple[type[OpRun], ...] = (AveragePool, BatchNormalization, Conv, ConvTranspose)

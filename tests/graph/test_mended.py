@@ -58,3 +58,22 @@ def test_convolution(name: str, batch: int) -> None:
     got, want = run_reference(ir.from_proto(model), feeds)[0], run_runtime(model, feeds)[0]
     assert got.shape == want.shape
     np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+POOLS = {
+    "VALID": (19, {"auto_pad": "VALID", "dilations": [1, 2], "strides": [2, 1]}),
+    "VALID, old": (11, {"auto_pad": "VALID", "strides": [2, 1]}),
+    "pads": (19, {"pads": [1, 0, 0, 1], "dilations": [2, 1]}),
+    "no attributes": (7, {}),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_average_pools(name: str) -> None:
+    opset, at = POOLS[name]
+    g = Builder(np.random.default_rng(0), opset=opset)
+    model = g.model({"x": [2, 3, 7, 6]}, [g.node("AveragePool", "x", kernel_shape=[2, 3], **at)])
+    feeds = {"x": np.random.default_rng(1).standard_normal((2, 3, 7, 6)).astype(np.float32)}
+    got, want = run_reference(ir.from_proto(model), feeds)[0], run_runtime(model, feeds)[0]
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got, want, atol=1e-5)

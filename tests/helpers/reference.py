@@ -1,4 +1,4 @@
-"""onnx.reference with two operators mended (onnx 1.23)."""
+"""onnx.reference with three operators mended (onnx 1.23)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops import op_conv_transpose
+from onnx.reference.ops import op_average_pool, op_conv_transpose
 
 from tests.helpers.build import Array
 
@@ -36,9 +36,24 @@ class ConvTranspose(op_conv_transpose.ConvTranspose):
         return (np.concatenate([plain(part, w, b, group=1, **at)[0] for part, w, b in parts], axis=1),)
 
 
+class AveragePool(op_average_pool.AveragePool_19):
+    """Without auto_pad. onnx.reference forgets the dilations where it is VALID."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, *, auto_pad: str | None = None, pads: Any = None, **at: Any) -> tuple[Array]:
+        plain = super()._run
+        found: tuple[Array]
+        if auto_pad == "VALID":
+            found = plain(x, auto_pad="NOTSET", pads=[0, 0] * (x.ndim - 2), **at)
+        else:
+            found = plain(x, auto_pad=auto_pad, pads=pads, **at)
+        return found
+
+
 def reference_values(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Every value of the main graph."""
-    evaluator = ReferenceEvaluator(model, new_ops=[BatchNormalization, ConvTranspose])
+    evaluator = ReferenceEvaluator(model, new_ops=[AveragePool, BatchNormalization, ConvTranspose])
     with np.errstate(all="ignore"):
         values: dict[str, Array] = evaluator.run(None, dict(feeds), intermediate=True)
     return values
