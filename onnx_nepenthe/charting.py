@@ -8,6 +8,7 @@ from functools import partial
 
 from onnx_nepenthe.affine.forms import Form, has_finite_numbers
 from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel, is_constant
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.dominance import nearest_common
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.view import GraphView
@@ -64,7 +65,9 @@ def _why_useless(reading: Reading, operands: tuple[str, ...], atlas: Atlas) -> R
     if any(name not in atlas.affine and atlas.view.tensors[name].shape is None for name in operands):
         return NO_RANK
     steps = reading.steps if isinstance(reading, Chain) else ()
-    if not all(has_finite_numbers(step) for step in steps if isinstance(step, PerChannel | Dense | Conv)):
+    if not all(
+        has_finite_numbers(step) for step in steps if isinstance(step, PerChannel | Dense | Conv | TransposedConv)
+    ):
         return NOT_FINITE
     return None
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from onnx_nepenthe.affine.cost import concrete, form_cost
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, SpatialMean, is_constant, is_identity
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.emit import Target, emit
 from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.graph.edit import Editor
@@ -185,6 +186,9 @@ def _core_signature(core: Any) -> list[Any]:
         case Conv() as m:
             geometry = [m.strides, m.dilations, m.pads_begin, m.pads_end, m.groups]
             return ["conv", m.weight.shape, geometry, bool(m.bias.any()), m.border is not None]
+        case TransposedConv() as m:
+            geometry = [m.strides, m.dilations, m.pads_begin, m.pads_end, m.output_padding, m.groups]
+            return ["transposed", m.weight.shape, geometry, bool(m.bias.any())]
     raise AssertionError(f"{core!r} is not an affine map")
 
 

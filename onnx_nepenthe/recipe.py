@@ -17,6 +17,7 @@ import numpy as np
 
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, SpatialMean
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.cutting import Cut, Fold, Removed
 from onnx_nepenthe.errors import NepentheError, UnreadableError, UsageError, VerificationError
 from onnx_nepenthe.evidence import Fitted, Observed, Proved
@@ -32,7 +33,22 @@ VERSION = 1
 RECORDS: Mapping[str, type] = {
     record.__name__: record
     for record in (
-        *(PerChannel, Dense, Conv, SpatialMean, Form, Choice, Region, Cut, Fold, Removed, Step, Inside, Place),
+        *(
+            PerChannel,
+            Dense,
+            Conv,
+            TransposedConv,
+            SpatialMean,
+            Form,
+            Choice,
+            Region,
+            Cut,
+            Fold,
+            Removed,
+            Step,
+            Inside,
+            Place,
+        ),
         *(Proved, Observed, Fitted, Bought, Price),
     )
 }

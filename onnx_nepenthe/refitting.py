@@ -17,6 +17,7 @@ from onnx_nepenthe.activations import Activation
 from onnx_nepenthe.affine.compose import compose
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.charting import chart
 from onnx_nepenthe.fit import Array, ConvFitter, DenseFitter, Fitter, Fitting, Terms
 from onnx_nepenthe.graph.view import GraphView
@@ -89,7 +90,9 @@ def _shares_weights(view: GraphView, value: Affine) -> bool:
 
 def _is_line(value: Affine) -> bool:
     reading = value.reading
-    return isinstance(reading, Chain) and not any(isinstance(step, Conv | Dense) for step in reading.steps)
+    return isinstance(reading, Chain) and not any(
+        isinstance(step, Conv | Dense | TransposedConv) for step in reading.steps
+    )
 
 
 def _core(atlas: Atlas, source: str, name: str) -> Conv | Dense | None:

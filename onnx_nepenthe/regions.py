@@ -16,6 +16,7 @@ from onnx_nepenthe.affine import forms
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel
 from onnx_nepenthe.affine.outline import Outline, outline_after, source_outline
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.ops.base import Chain, Mean, Reading, Reshape, Select, Stack, Step, Total, Transpose
@@ -210,5 +211,5 @@ def _step(form: Form, step: Step) -> Form | Refused:
             return forms.reshape(form, target)
         case Mean(axes=axes, keepdims=keepdims):
             return forms.mean(form, axes, keepdims)
-        case PerChannel() | Dense() | Conv():
+        case PerChannel() | Dense() | Conv() | TransposedConv():
             return forms.apply(form, step)

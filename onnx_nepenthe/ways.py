@@ -142,5 +142,5 @@ def _is_same(value: Affine, form: Form, view: GraphView) -> bool:
 
 
 _WRITTEN_AS_READ = frozenset(
-    {"Conv", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "Transpose", "Reshape", "Flatten"}
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "GlobalAveragePool", "Transpose", "Reshape", "Flatten"}
 )

@@ -20,9 +20,11 @@ from onnx_nepenthe.affine.maps import (
     conv_from,
     dense_from_per_channel,
 )
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.errors import Refused
 
 Sizes = tuple[int | None, ...]
+TRANSPOSED = Refused("a transposed convolution with a stride stays a value of its own beside others, and in parts")
 UNKNOWN = Refused("the number of channels is not known")
 AXES = Refused("the branches act along different axes")
 TOO_LARGE = Refused("one matrix in place of them would be too large to be worth computing")
@@ -55,6 +57,8 @@ def add(maps: Sequence[AffineMap], channels: int | None, sizes: Sizes) -> Affine
             return SpatialMean(then) if isinstance(then, PerChannel | Dense) else _refusal(then)
         case Conv():
             return _add_convs([m for m in alike if isinstance(m, Conv)])
+        case TransposedConv():
+            return TRANSPOSED
 
 
 def stack(maps: Sequence[AffineMap], axis: int, channels: int | None, sizes: Sizes) -> AffineMap | Refused:
@@ -107,6 +111,8 @@ def select(m: AffineMap, axis: int, start: int, stop: int, channels: int | None)
         case SpatialMean():
             then = select(m.then, axis, start, stop, channels) if axis == 1 else AXES
             return SpatialMean(then) if isinstance(then, Dense) else _refusal(then)
+        case TransposedConv():
+            return TRANSPOSED
         case Conv():
             if axis != 1:
                 return AXES
@@ -161,7 +167,7 @@ def _out(m: AffineMap, channels: int | None) -> int | None:
     match m:
         case PerChannel():
             return channels if channels is not None else m.channels
-        case Dense() | Conv():
+        case Dense() | Conv() | TransposedConv():
             return len(m.bias)
         case SpatialMean():
             return _out(m.then, channels)
@@ -184,6 +190,8 @@ def _refusal(result: AffineMap | Refused) -> Refused:
 
 def _alike(maps: Sequence[AffineMap], channels: int | None, sizes: Sizes) -> list[AffineMap] | Refused:
     """The maps in one common form: all per-channel, all dense, all means or all aligned convolutions."""
+    if any(isinstance(m, TransposedConv) for m in maps):
+        return TRANSPOSED
     if all(isinstance(m, SpatialMean) for m in maps):
         return list(maps)
     if any(isinstance(m, SpatialMean) for m in maps):
@@ -206,6 +214,6 @@ def _aligned(maps: Sequence[AffineMap], channels: int | None, sizes: Sizes) -> l
     if channels is None:
         return UNKNOWN
     spatial = next(m.spatial for m in maps if isinstance(m, Conv))
-    convs = [conv_from(m, spatial, channels) for m in maps if not isinstance(m, SpatialMean)]
+    convs = [conv_from(m, spatial, channels) for m in maps if not isinstance(m, SpatialMean | TransposedConv)]
     aligned = align_convs(convs, sizes or (None,) * spatial)
     return aligned if isinstance(aligned, Refused) else list(aligned)

@@ -16,6 +16,7 @@ from onnx_nepenthe.affine.maps import (
     is_identity,
     pointwise_from,
 )
+from onnx_nepenthe.affine.transposed import TransposedConv, mixed_after, mixed_before, scaled_after, scaled_before
 from onnx_nepenthe.errors import Refused
 
 AXES = Refused("the two operators act along different axes")
@@ -37,6 +38,8 @@ def compose(second: AffineMap, first: AffineMap) -> AffineMap | Refused:
         return second
     if is_identity(second):
         return first
+    if isinstance(second, TransposedConv) or isinstance(first, TransposedConv):
+        return _with_transposed(second, first)
     match second, first:
         case PerChannel() | Dense(), PerChannel() | Dense():
             return _pointwise(second, first)
@@ -100,9 +103,33 @@ def _conv_after_mean(second: Conv, first: SpatialMean) -> SpatialMean | Refused:
     return then if isinstance(then, Refused) else SpatialMean(then)
 
 
+def _with_transposed(second: AffineMap, first: AffineMap) -> AffineMap | Refused:
+    """Only with what treats all positions alike; see affine/transposed.py."""
+    second, first = _as_pointwise(second), _as_pointwise(first)
+    if any(isinstance(m, PerChannel | Dense) and m.axis not in (None, 1) for m in (second, first)):
+        return AXES
+    match second, first:
+        case PerChannel(), TransposedConv():
+            return scaled_after(first, second.scale, second.offset)
+        case Dense(), TransposedConv():
+            return mixed_after(first, second.weight, second.bias)
+        case TransposedConv(), PerChannel() if not first.offset.any():
+            return scaled_before(second, first.scale)
+        case TransposedConv(), Dense() if not first.bias.any():
+            return mixed_before(second, first.weight)
+        case TransposedConv(), PerChannel() | Dense():
+            return Refused("a transposed convolution with a stride spreads an offset unevenly")
+    return Refused("a transposed convolution with a stride joins only what treats all positions alike")
+
+
+def _as_pointwise(m: AffineMap) -> AffineMap:
+    plain = pointwise_from(m) if isinstance(m, Conv) else None
+    return m if plain is None else plain
+
+
 def _with_conv(second: AffineMap, first: AffineMap) -> AffineMap | Refused:
-    if isinstance(second, SpatialMean) or isinstance(first, SpatialMean):
-        raise AssertionError("means are handled before")
+    if isinstance(second, SpatialMean | TransposedConv) or isinstance(first, SpatialMean | TransposedConv):
+        raise AssertionError("those are handled before")
     spatial = second.spatial if isinstance(second, Conv) else first.spatial if isinstance(first, Conv) else 0
     if any(isinstance(m, PerChannel | Dense) and m.axis not in (None, 1) for m in (second, first)):
         return AXES

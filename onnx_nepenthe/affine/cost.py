@@ -8,6 +8,7 @@ from math import prod
 
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel, SpatialMean, is_constant
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.opview import Dim, Shape
 
 BATCH_SIZE = 1
@@ -64,6 +65,9 @@ def result_shape(form: Form, source: tuple[int, ...]) -> tuple[int, ...]:
         case Conv() as m:
             sizes = zip(source[2:], m.tails, m.strides, strict=True)
             return (source[0], len(m.bias), *((n - 1 + t) // s + 1 for n, t, s in sizes))
+        case TransposedConv() as m:
+            spread = zip(source[2:], m.tails, m.strides, strict=True)
+            return (source[0], len(m.bias), *((n - 1) * s + 1 + t for n, t, s in spread))
 
 
 def form_cost(form: Form, dims: Mapping[str, int]) -> Cost:
@@ -87,6 +91,8 @@ def form_cost(form: Form, dims: Mapping[str, int]) -> Cost:
         case Conv() as m:
             cost = Cost(prod(out) * prod(m.weight.shape[1:]), 0, 1, 1) + moves
             return cost if m.border is None else cost + _border_cost(form, m.kernel, out)
+        case TransposedConv() as m:
+            return Cost(prod(source) * prod(m.weight.shape[1:]), 0, 1, 1) + moves
 
 
 def _border_cost(form: Form, kernel: tuple[int, ...], out: tuple[int, ...]) -> Cost:

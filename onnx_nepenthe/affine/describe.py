@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, PerChannel, SpatialMean, is_constant, is_identity
+from onnx_nepenthe.affine.transposed import TransposedConv
 
 
 def describe(form: Form) -> str:
@@ -28,6 +29,9 @@ def _core(core: AffineMap) -> str:
             return "mean over space" if is_identity(then) else f"mean over space, then {_core(then)}"
         case Conv():
             return ", ".join(_conv(core))
+        case TransposedConv():
+            kernel = "x".join(map(str, core.kernel))
+            return f"ConvTranspose {kernel} {core.in_channels}→{len(core.bias)}, stride {_few(core.strides)}"
 
 
 def _conv(m: Conv) -> list[str]:

@@ -11,6 +11,7 @@ from onnx_nepenthe.affine import combine, views
 from onnx_nepenthe.affine.compose import compose
 from onnx_nepenthe.affine.convs import trimmed
 from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, PerChannel, SpatialMean, behind, identity
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.opview import Dim, Shape
 
@@ -47,9 +48,9 @@ def source_form(shape: Shape) -> Form:
     return Form(shape, identity(), shape, views.straight(len(shape)))
 
 
-def apply(form: Form, step: PerChannel | Dense | Conv) -> Form | Refused:
+def apply(form: Form, step: PerChannel | Dense | Conv | TransposedConv) -> Form | Refused:
     """The form of step(value); the step's axis counts the value's axes."""
-    if isinstance(step, Conv):
+    if isinstance(step, Conv | TransposedConv):
         if not form.is_straight:
             return Refused("a convolution after a reshape or transpose")
         return _with_core(form, step)
@@ -85,6 +86,13 @@ def shape_after(step: AffineMap, shape: Shape) -> Shape:
         case Conv():
             sizes = zip(shape[2:], step.tails, step.strides, strict=True)
             return (shape[0], len(step.bias), *(_conv_size(n, t, s) for n, t, s in sizes))
+        case TransposedConv():
+            spread = zip(shape[2:], step.tails, step.strides, strict=True)
+            return (
+                shape[0],
+                len(step.bias),
+                *((n - 1) * s + 1 + t if isinstance(n, int) else None for n, t, s in spread),
+            )
 
 
 def _conv_size(size: Dim, tail: int, stride: int) -> Dim:
@@ -217,7 +225,7 @@ def is_finite(form: Form) -> bool:
 def has_finite_numbers(m: AffineMap) -> bool:
     """Whether every number of the map is finite."""
     match m:
-        case PerChannel(scale=a, offset=b) | Dense(weight=a, bias=b):
+        case PerChannel(scale=a, offset=b) | Dense(weight=a, bias=b) | TransposedConv(weight=a, bias=b):
             return bool(np.isfinite(a).all() and np.isfinite(b).all())
         case SpatialMean():
             return has_finite_numbers(m.then)

@@ -1,4 +1,4 @@
-"""The closed set of affine maps: every affine operator is read into one of these four.
+"""The closed set of affine maps: every affine operator is read into one of these five.
 
 A map acts on one tensor. `axis` is the axis whose entries it calls channels; `Conv` and
 `SpatialMean` always have channels on axis 1 and space behind it, as ONNX lays them out. All numbers
@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from onnx_nepenthe.affine.transposed import TransposedConv, spread
 
 FloatArray = npt.NDArray[np.float64]
 Ints = tuple[int, ...]
@@ -105,16 +107,12 @@ class Conv:
 
 @dataclass(frozen=True, eq=False)
 class SpatialMean:
-    """y = then(mean of x over every spatial axis); the spatial axes stay, with size 1.
-
-    Attributes:
-        then: what is applied to the means, channels on axis 1.
-    """
+    """y = then(mean of x over every spatial axis), channels on axis 1; the spatial axes stay, with size 1."""
 
     then: PerChannel | Dense
 
 
-AffineMap = PerChannel | Dense | Conv | SpatialMean
+AffineMap = PerChannel | Dense | Conv | SpatialMean | TransposedConv
 
 
 def behind(window: Iterable[int | slice]) -> Any:
@@ -145,7 +143,7 @@ def is_identity(m: AffineMap) -> bool:
 
 def weight_bytes(m: AffineMap) -> int:
     """Memory that its matrix or kernel takes."""
-    return m.weight.nbytes if isinstance(m, Dense | Conv) else 0
+    return m.weight.nbytes if isinstance(m, Dense | Conv | TransposedConv) else 0
 
 
 def is_constant(m: AffineMap) -> bool:
@@ -153,7 +151,7 @@ def is_constant(m: AffineMap) -> bool:
     match m:
         case PerChannel():
             return not m.scale.any()
-        case Dense() | Conv():
+        case Dense() | Conv() | TransposedConv():
             return not m.weight.any()
         case SpatialMean():
             return is_constant(m.then)
@@ -220,6 +218,8 @@ def evaluate(m: AffineMap, x: FloatArray) -> FloatArray:
             return m.scale.reshape(shape) * x + m.offset.reshape(shape)
         case Dense():
             return np.moveaxis(np.moveaxis(x, m.axis, -1) @ m.weight.T + m.bias, -1, m.axis)
+        case TransposedConv():
+            return spread(m, x)
         case SpatialMean():
             return evaluate(m.then, x.mean(axis=tuple(range(2, x.ndim)), keepdims=True))
         case Conv():

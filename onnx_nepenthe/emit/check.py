@@ -9,14 +9,15 @@ import numpy as np
 
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, PerChannel, SpatialMean
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.emit.write import is_flat, layout
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import Shape
 
 FIRST_CONSTANT_OF_SHAPE = 9
 UNCOMMON = {
-    "double": frozenset({"Conv", "GlobalAveragePool"}),
-    "bfloat16": frozenset({"Conv", "GlobalAveragePool", "BatchNormalization"}),
+    "double": frozenset({"Conv", "ConvTranspose", "GlobalAveragePool"}),
+    "bfloat16": frozenset({"Conv", "ConvTranspose", "GlobalAveragePool", "BatchNormalization"}),
 }
 """Operators that onnxruntime (or ONNX, before some opset) lacks for a type."""
 LARGEST = {"float16": 65504.0, "bfloat16": 3.38e38, "float": 3.4e38}
@@ -70,7 +71,7 @@ def _largest_number(core: AffineMap) -> float:
             return _largest_number(then)
         case PerChannel(scale=scale, offset=offset):
             arrays = [scale, offset]
-        case Dense(weight=weight, bias=bias):
+        case Dense(weight=weight, bias=bias) | TransposedConv(weight=weight, bias=bias):
             arrays = [weight, bias]
         case Conv(weight=weight, bias=bias, border=border):
             arrays = [weight, bias, *([] if border is None else [border])]
@@ -84,6 +85,8 @@ def _worker(form: Form) -> str:
             return "GlobalAveragePool"
         case Conv():
             return "MatMul" if is_flat(form) else "Conv"
+        case TransposedConv():
+            return "ConvTranspose"
         case Dense(axis=axis):
             return "Conv" if axis == 1 and len(form.source) > 2 else "MatMul"
         case PerChannel(axis=axis):

@@ -20,6 +20,7 @@ from onnx_nepenthe.affine.maps import (
     is_constant,
     is_identity,
 )
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.graph.edit import Editor
 from onnx_nepenthe.opview import Shape
 
@@ -117,6 +118,8 @@ def _emit_core(core: Any, shape: Shape, source: Any, target: Target) -> Any:
             return _emit_core(core.then, (*shape[:2], *(1,) * (len(shape) - 2)), mean, target)
         case Conv():
             return _emit_conv(core, shape, source, target)
+        case TransposedConv():
+            return _emit_transposed(core, source, target)
     raise AssertionError(f"{core!r} is not an affine map")
 
 
@@ -175,7 +178,15 @@ def _emit_conv(m: Conv, shape: Shape, source: Any, target: Target) -> Any:
     return target.node("Add", [value, border])
 
 
-def _geometry(m: Conv) -> dict[str, Any]:
+def _emit_transposed(m: TransposedConv, source: Any, target: Target) -> Any:
+    attributes = _geometry(m) | {"group": m.groups, "kernel_shape": list(m.kernel)}
+    if any(m.output_padding):
+        attributes["output_padding"] = list(m.output_padding)
+    bias = [target.constant(m.bias, "bias")] if m.bias.any() else []
+    return target.node("ConvTranspose", [source, target.constant(m.weight, "weight"), *bias], attributes)
+
+
+def _geometry(m: Conv | TransposedConv) -> dict[str, Any]:
     return {
         "strides": list(m.strides),
         "dilations": list(m.dilations),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from onnx_nepenthe.affine.maps import Conv, Dense, PerChannel
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.opview import Dim, OpView
 from onnx_nepenthe.registry import Registry
@@ -33,7 +34,7 @@ class Reshape:
     target: tuple[Dim, ...]
 
 
-Step = PerChannel | Dense | Conv | Mean | Transpose | Reshape
+Step = PerChannel | Dense | Conv | TransposedConv | Mean | Transpose | Reshape
 """One step; the axes of its map count the axes of the value it acts on."""
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from onnx_nepenthe.activations.base import Activation
 from onnx_nepenthe.affine.maps import FloatArray, PerChannel
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.ops import READERS
 from onnx_nepenthe.ops.base import Chain, Select, Stack, Total
 from onnx_nepenthe.opview import OpView
@@ -133,7 +134,8 @@ def terms_from(op: OpView, index: int, boxes: Mapping[str, Box]) -> tuple[Term, 
     match reading:
         case Chain():
             steps = _normalisation(op) if op.op_type == "BatchNormalization" else reading.steps
-            pairs: list[tuple[int, tuple[Move, ...]]] = [(reading.operand, tuple(steps))]
+            moves = tuple(step for step in steps if not isinstance(step, TransposedConv))
+            pairs: list[tuple[int, tuple[Move, ...]]] = [(reading.operand, moves)] if len(moves) == len(steps) else []
         case Total():
             signs = [() if s == 1.0 else (PerChannel(None, np.array([s]), np.zeros(1)),) for s in reading.signs]
             pairs = list(zip(reading.operands, signs, strict=True))

@@ -12,7 +12,7 @@ from math import prod
 import numpy as np
 
 from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel, behind
-from onnx_nepenthe.ops.base import Mean, Reshape, Step, Transpose
+from onnx_nepenthe.ops.base import Mean, Reshape, Transpose
 
 Sizes = tuple[int, ...]
 TOUCH = 8
@@ -37,7 +37,7 @@ class Placed:
     size: int
 
 
-Move = Step | Part | Placed
+Move = PerChannel | Dense | Conv | Mean | Transpose | Reshape | Part | Placed
 
 
 def spares_samples(move: Move, before: Sizes) -> bool:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, FloatArray, PerChannel, SpatialMean, identity, per_channel
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.prune.chains import DROPOUTS, PlainConv, padding_of, plain_conv
 from onnx_nepenthe.prune.flow import NORMS
@@ -72,6 +73,8 @@ def module_refusal(m: AffineMap, rank: int) -> Refused | None:
             return Refused("torch's convolutions pad both sides alike, along one to three axes")
         case Dense() if m.axis != rank - 1:
             return Refused("torch's dense layers work on the last axis")
+        case TransposedConv():
+            return Refused("a transposed convolution with a stride is left as it is")
         case SpatialMean():
             return Refused("a mean over space with what follows is not one module")
     return None

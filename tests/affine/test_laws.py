@@ -31,6 +31,7 @@ from onnx_nepenthe.affine.maps import (
     uniform,
     with_settled_border,
 )
+from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.errors import Refused
 
 Array = npt.NDArray[np.float64]
@@ -110,7 +111,23 @@ def conv_maker(
     return make
 
 
+def make_transposed(draw: Draw, shape: Shape) -> AffineMap:
+    geometry: list[tuple[int, ...]] = []
+    for size in shape[2:]:
+        kernel, stride, dilation = (draw(st.integers(1, most)) for most in (3, 3, 2))
+        more = draw(st.integers(0, max(stride, dilation) - 1))
+        spare = (size - 1) * stride + (kernel - 1) * dilation + more
+        begin = draw(st.integers(0, min(2, spare)))
+        end = draw(st.integers(0, min(2, spare - begin)))
+        geometry.append((kernel, stride, dilation, begin, end, more))
+    kernels, *edges = zip(*geometry, strict=True)
+    groups = draw(st.sampled_from([n for n in range(1, shape[1] + 1) if shape[1] % n == 0]))
+    each = draw(st.integers(1, 3))
+    return TransposedConv(numbers(draw, shape[1], each, *kernels), numbers(draw, each * groups), *edges, groups)
+
+
 MAKERS: dict[str, Maker] = {
+    "transposed": make_transposed,
     "uniform": make_uniform,
     "per_channel": make_per_channel,
     "per_entry": make_per_entry,
@@ -128,7 +145,7 @@ MAKERS: dict[str, Maker] = {
     "conv_border": conv_maker(pad=2, border=True),
     "grouped_border": conv_maker(kernel=3, stride=2, dilation=2, pad=3, groups="some", border=True),
 }
-SPATIAL = {name for name in MAKERS if name == "mean" or "conv" in name or "border" in name or name == "depthwise"}
+SPATIAL = {name for name in MAKERS if any(word in name for word in ("mean", "conv", "border", "depthwise", "transp"))}
 
 
 @st.composite
@@ -165,6 +182,9 @@ def assert_well_formed(m: AffineMap) -> None:
         case Dense():
             assert m.weight.ndim == 2
             assert m.bias.shape == m.weight.shape[:1]
+        case TransposedConv():
+            assert m.weight.shape[0] % m.groups == 0
+            assert m.bias.shape == (m.weight.shape[1] * m.groups,)
         case SpatialMean():
             assert m.then.axis in (None, 1)
             assert_well_formed(m.then)
@@ -272,7 +292,7 @@ def test_a_selection_is_a_slice(name: str, data: st.DataObject) -> None:
         assert_same(evaluate(merged, x), np.take(y, range(start, stop), axis))
 
 
-CONVS = sorted(SPATIAL - {"mean"})
+CONVS = sorted(SPATIAL - {"mean", "transposed"})
 
 
 @pytest.mark.parametrize("name", CONVS)

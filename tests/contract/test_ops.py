@@ -132,6 +132,10 @@ ROWS: dict[str, list[str]] = {
         row("y = ConvTranspose<group=3, pads=[0,1,1,0]>(x, w)", weights("w", 3, 2, 2, 2)),
         row("y = ConvTranspose<group=2>(x, w)", weights("w", 4, 3, 2), x="float[1,4,6] x"),
         row("y = ConvTranspose<dilations=[2,1], pads=[2,1,1,0]>(x, w)", weights("w", 3, 4, 3, 2)),
+        row("y = ConvTranspose<strides=[2,2]>(x, w, b)", weights("w", 3, 4, 2, 2), BIAS),
+        row("y = ConvTranspose<strides=[2,1], pads=[1,0,0,1]>(x, w)", weights("w", 3, 4, 3, 2), x=DYNAMIC),
+        row("y = ConvTranspose<group=3, strides=[3,2], dilations=[1,2]>(x, w)", weights("w", 3, 2, 2, 2)),
+        row("y = ConvTranspose<strides=[2,3], output_padding=[1,2]>(x, w, b)", weights("w", 3, 4, 2, 2), BIAS),
         row('y = ConvTranspose<auto_pad="VALID", strides=[1,1], output_padding=[0,0]>(x, w)', weights("w", 3, 1, 2, 2)),
     ],
     "Gemm": [
@@ -383,14 +387,8 @@ refuse(
     conv('<auto_pad="SAME_LOWER", strides=[1,2]>', CONV, x="float[1,3,5,W] x"),
 )
 refuse(
-    "ConvTranspose with a stride",
-    "with a stride",
-    row("y = ConvTranspose<strides=[2,1]>(x, w)", weights("w", 3, 1, 2, 2)),
-)
-refuse(
     "ConvTranspose with a shape",
-    "output padding or shape",
-    row("y = ConvTranspose<output_padding=[0,1], strides=[1,1], dilations=[2,2]>(x, w)", weights("w", 3, 1, 2, 2)),
+    "an output shape",
     row("y = ConvTranspose<output_shape=[6,5]>(x, w)", weights("w", 3, 1, 2, 2)),
 )
 refuse(
