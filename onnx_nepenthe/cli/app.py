@@ -104,4 +104,7 @@ def app() -> None:
     Exit codes: 0 written and verified (also when there was nothing to collapse: the result is then a copy and the
     last line says so), 1 model or data cannot be read or run, 2 wrong usage, 3 verification failed and nothing
     was written, 130 interrupted.
+
+    Code runs only where you name it: package.module:callable after --data or --metric, or as the NETWORK of prune, and
+    the libraries of --custom-ops. Nothing in a model, data, report or plan file is ever executed or unpickled.
     """

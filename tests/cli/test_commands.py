@@ -47,6 +47,17 @@ def widest(text: str) -> int:
     return max(len(line) for line in text.splitlines()[:-1])
 
 
+def test_the_help_says_what_runs_code(invoke: Invoke) -> None:
+    said = " ".join(invoke("--help").stdout.split())
+    assert "Code runs only where you name it: package.module:callable after --data or --metric" in said
+    for command in ("inspect", "collapse", "verify", "bench"):
+        said = " ".join(invoke(command, "--help").stdout.split())
+        assert "`--data package.module:callable` imports that module and calls it: it runs code." in said
+        assert "it runs its code" in said
+    said = " ".join(invoke("collapse", "--help").stdout.split())
+    assert said.count("package.module:callable (runs code)") == 2
+
+
 def test_inspect_shows_what_could_go(invoke: Invoke, case: tuple[Path, Path]) -> None:
     done = invoke("inspect", case[0], "--data", case[1])
     assert done.exit_code == 0, done.stderr
