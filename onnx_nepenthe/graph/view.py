@@ -181,7 +181,9 @@ def _array(tensor: Any) -> npt.NDArray[Any] | None:
 def _shape(value: ir.Value) -> Shape | None:
     if value.shape is None:
         return None
-    return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    sizes = (dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    # Some exporters write -1 where they do not know.
+    return tuple(None if isinstance(size, int) and size < 0 else size for size in sizes)
 
 
 def _dtype(value: ir.Value, constant: npt.NDArray[Any] | None = None) -> str:

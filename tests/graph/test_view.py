@@ -161,3 +161,11 @@ def test_omitted_outputs():
     assert seen.ops[0].outputs == ("", "i")
     assert seen.ops[0].key == "i"
     assert "" not in seen.tensors
+
+
+def test_negative_sizes_are_unknown_ones() -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> g (float[2, 3] x) => (float[2, 3] y) { y = Relu(x) }'
+    )
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1
+    assert view_from_model(ir.from_proto(model)).tensors["x"].shape == (None, 3)
