@@ -1,4 +1,4 @@
-"""Whether the weights of convolutions and normalisations fit their input: runtimes look at that only when they run.
+"""Whether sizes make sense, and weights fit their input: runtimes look at that only when they run.
 
 Source: https://onnx.ai/onnx/operators/onnx__Conv.html, onnx__ConvTranspose.html, onnx__BatchNormalization.html.
 """
@@ -6,11 +6,13 @@ Source: https://onnx.ai/onnx/operators/onnx__Conv.html, onnx__ConvTranspose.html
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 
 from onnx_nepenthe.errors import UnreadableError
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView, Shape
 
+MOST_NUMBERS = 1 << 50
 LEAST_RANK = 3
 """Of a convolution's weight: channels on both sides, and space."""
 PER_AXIS = {"kernel_shape": 1, "strides": 1, "dilations": 1, "pads": 2, "output_padding": 1, "output_shape": 1}
@@ -24,6 +26,10 @@ def check_fit(view: GraphView) -> None:
     Raises:
         UnreadableError: which one does, and how.
     """
+    for tensor in view.tensors.values():
+        sizes = [size for size in tensor.shape or () if isinstance(size, int)]
+        if prod(sizes) > MOST_NUMBERS:
+            raise UnreadableError(f"'{tensor.name}' is of shape {_told(sizes)}, larger than any memory")
     for op in view.ops:
         check = _CHECKS.get(op.op_type) if op.domain == "" else None
         fault = None if check is None else check(op)

@@ -18,6 +18,11 @@ OLDEST_OPSET = 7
 """Before 7 the broadcasting of Add, Mul, Gemm … is a matter of attributes."""
 IR_WITH_OPSETS = 3
 DEFAULT_DOMAINS = frozenset({"", "ai.onnx"})
+LONGEST_NAME = 1 << 16
+LONGEST_TEXT = 1 << 26
+"""Characters; names are copied many times on the way, other text a few times."""
+_PROSE = frozenset({"doc_string", "value"})
+"""Fields that hold text for people; `value` is that of metadata."""
 _FIELD_OF = {onnx.AttributeProto.GRAPH: "g", onnx.AttributeProto.TENSOR: "t"}
 _GRAPH_ATTRIBUTES = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
 _SPARSE_ATTRIBUTES = (onnx.AttributeProto.SPARSE_TENSOR, onnx.AttributeProto.SPARSE_TENSORS)
@@ -178,5 +183,14 @@ def _check_text(proto: onnx.ModelProto) -> None:
             many = value if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [value]
             if field.type == field.TYPE_MESSAGE:
                 waiting.extend(many)
-            elif field.type == field.TYPE_STRING and not all(isinstance(text, str) for text in many):
-                raise UnreadableError(f"holds text in '{field.name}' that is not UTF-8; the file is damaged")
+            elif field.type == field.TYPE_STRING:
+                _check_string(field, many)
+
+
+def _check_string(field: Any, many: Sequence[Any]) -> None:
+    most = LONGEST_TEXT if field.name in _PROSE else LONGEST_NAME
+    for text in many:
+        if not isinstance(text, str):
+            raise UnreadableError(f"holds text in '{field.name}' that is not UTF-8; the file is damaged")
+        if len(text) > most:
+            raise UnreadableError(f"holds {len(text):,} characters in one '{field.name}', more than {most:,}")

@@ -66,6 +66,13 @@ def test_layers_that_do_not(op_type: str, x: Any, weights: Any, attributes: Any,
     assert expected in str(caught.value)
 
 
+def test_shapes_larger_than_any_memory() -> None:
+    with pytest.raises(UnreadableError, match="'x' is of shape 1099511627776x4096, larger than any memory"):
+        check_fit(layer("Relu", (2**40, "N", 2**12)))
+    check_fit(layer("Relu", (2**40, 0)))
+    check_fit(layer("Relu", None))
+
+
 def test_weights_that_are_computed_and_other_domains_are_left_alone() -> None:
     check_fit(view(OpView("Conv", 17, "", {}, (Tensor("x", (1, 3, 8)), Tensor("w", None)))))
     check_fit(view(OpView("Conv", 1, "own", {}, (Tensor("x", (1, 3, 8)), Tensor("w", (9,))))))

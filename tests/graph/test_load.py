@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from onnx_nepenthe.errors import NepentheError, UnreadableError, UnsupportedError
+from onnx_nepenthe.graph import structure
 from onnx_nepenthe.graph.load import load, model_from_proto
 from onnx_nepenthe.graph.view import view_from_model
 
@@ -474,10 +475,30 @@ def test_a_file_above_what_protobuf_can_hold_is_not_read(tmp_path):
 
 def test_names_of_any_length_make_no_long_message(tmp_path):
     model = small()
-    model.graph.node[0].input[0] = "n" * 100_000
+    model.graph.node[0].input[0] = "n" * 50_000
     message = error_of(written(tmp_path, model))[1]
     assert len(message) < 1100
     assert message.endswith("which nothing defines")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda m: setattr(m.graph.node[0], "name", "n" * 70_000), "holds 70,000 characters in one 'name'"),
+        (lambda m: m.graph.node[0].input.append("n" * 70_000), "holds 70,000 characters in one 'input'"),
+        (lambda m: setattr(m, "doc_string", "d" * 70_000), None),
+        (lambda m: m.metadata_props.add(key="k", value="v" * 70_000), None),
+    ],
+)
+def test_text_has_an_end(tmp_path, monkeypatch, change, expected):
+    model = small()
+    change(model)
+    path = written(tmp_path, model)
+    if expected is None:
+        load(path)
+        monkeypatch.setattr(structure, "LONGEST_TEXT", 1000)
+        expected = "more than 1,000"
+    assert expected in error_of(path)[1]
 
 
 def test_a_shape_without_a_type(tmp_path):
