@@ -1,4 +1,6 @@
-"""Damaged files through the command line: python tools/fuzz_files.py [COUNT] [FIRST_SEED] [--workers N].
+"""Damaged files through the command line.
+
+Run: python tools/fuzz_files.py [COUNT] [FIRST_SEED] [--workers N] [--update-docs]
 
 Models (bytes and structure), their external data, .npz, images, tensors, reports and plans. Each must end with an exit
 code of 0 to 3 and at most a few lines, in bounded time, with nothing left behind. Cases run in processes of their own,
@@ -20,6 +22,8 @@ from queue import Empty, Queue
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tools.benchmarks import readme  # noqa: E402
+
 LONGEST_S = 120.0
 LARGEST_MIB = 4096
 WORK = "work"
@@ -31,6 +35,7 @@ def main() -> int:
     parser.add_argument("count", type=int, nargs="?", default=1000)
     parser.add_argument("first", type=int, nargs="?", default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--update-docs", action="store_true", help="put the counts into docs/faults.md")
     given = parser.parse_args()
     seeds: Queue[int] = Queue()
     for seed in range(given.first, given.first + given.count):
@@ -43,9 +48,12 @@ def main() -> int:
         thread.start()
     for thread in threads:
         thread.join()
-    for kind, times in sorted(tally.items()):
-        print(f"{kind}: {times}")
-    print(f"{sum(tally.values())} cases in {time.monotonic() - start:.0f} s; {len(wrong)} failures")
+    lines = [f"| {kind} | {times:,} |" for kind, times in sorted(tally.items())]
+    total = f"{sum(tally.values()):,} cases in {time.monotonic() - start:.0f} s; {len(wrong)} failures"
+    print("\n".join([*lines, total]))
+    if given.update_docs:
+        table = "\n".join(["| file and exit code | cases |", "|---|---|", *lines])
+        readme.replace("files", f"{table}\n\n{total}.", ROOT / "docs" / "faults.md")
     return int(bool(wrong))
 
 

@@ -135,3 +135,10 @@ def test_help_has_an_example(name: str) -> None:
     text = command.get_help(click.Context(command, info_name=name))
     assert f"Example:\n    onnx-nepenthe {name} " in text
     assert f"onnx-nepenthe {name} " in app.get_help(click.Context(app, info_name=NAME))
+
+
+def test_the_tests_that_hold_a_promise_are_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", text_of("faults.md"))
+    assert len(named) > 40
+    for path, test in named:
+        assert f"def {test}(" in (ROOT / "tests" / path).read_text(encoding="utf-8"), f"{path}::{test}"

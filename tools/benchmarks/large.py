@@ -15,10 +15,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import readme  # noqa: E402
+
 from tests.helpers.large import KINDS  # noqa: E402
 
 MIB = 1 << 20
 ENTRY = "from onnx_nepenthe.cli import main; main()"
+PAGE = ROOT / "docs" / "faults.md"
 SMALL = ROOT / "models" / "digits-mlp.onnx"
 """What the commands take on it is what Python, onnx and onnxruntime take on anything."""
 COMMANDS = ("inspect", "collapse --latency off")
@@ -53,6 +56,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--command", nargs="+", default=COMMANDS, help="what to run, without file names")
     parser.add_argument("--folder", type=Path, help="with room for four times the weights; default the system's")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    parser.add_argument("--update-docs", action="store_true", help="put the table into docs/faults.md")
     given = parser.parse_args(arguments)
     rows: list[Row] = []
     for kind in given.kind:
@@ -63,6 +67,8 @@ def main(arguments: list[str]) -> int:
     print(markdown(rows))
     if given.json is not None:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n", encoding="utf-8")
+    if given.update_docs:
+        readme.replace("large", markdown(rows), PAGE)
     return 0
 
 
