@@ -148,7 +148,8 @@ def buy(market: Market, options: Options) -> Outcome:
         if options.target_speedup is not None and latency.speedup < options.target_speedup:
             plan = buyer.for_gain(plan.gain_ms + (latency.after_ms - latency.before_ms / options.target_speedup) * 1.1)
             continue
-        if latency.is_slower:
+        if latency.is_slower or (options.max_drop is not None and latency.low <= max(start.speedup, 1.0)):
+            LOG.info("it is not clearly faster than what costs nothing, %.2fx", start.speedup)
             break
         return outcome_of(shop, outcome, spending, result, bill, latency if latency.pairs else None)
     return _failed(shop, plain, len(buyer.priced), options)

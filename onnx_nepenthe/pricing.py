@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
+from onnx_nepenthe.composing import Sequels
 from onnx_nepenthe.scale import Loss, Scale
 from onnx_nepenthe.spending import Priced
 from onnx_nepenthe.substitutes import Substitute
@@ -59,8 +60,9 @@ def price(shop: Workshop, model_ms: float) -> tuple[list[Priced], Scale]:
 def _worth(shop: Workshop, model_ms: float) -> Iterator[tuple[Substitute, float]]:
     """Those that save time, with the milliseconds, by where they begin."""
     every = sorted(shop.substitutes, key=lambda one: shop.position(one.entry))
+    sequels = Sequels(shop)
     for done, substitute in enumerate(every, start=1):
         shop.options.progress("timing parts", done, len(every))
-        gain = shop.gain_ms(substitute)
+        gain = shop.gain_ms(substitute) + sequels.gain_ms(substitute)
         if gain > SMALLEST_SHARE * model_ms:
             yield substitute, gain

@@ -5,6 +5,7 @@ Times are faked (a saved rectifier saves a millisecond), so that nothing here de
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -129,6 +130,18 @@ def test_where_nothing_is_cheap_enough_the_exact_collapse_has_its_bill() -> None
     outcome = collapse(model("digits-mlp"), "m", Options(data=DATA, max_drop=0.0, latency="off", prove_budget_s=0.0))
     assert outcome.price is not None
     assert outcome.price.drop <= 0.0
+
+
+@pytest.mark.usefixtures("faked")
+def test_nothing_is_paid_for_what_is_no_faster_than_the_exact_collapse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it saves by itself the exact collapse may have saved already."""
+    monkeypatch.setattr(budgeted, "compare_models", lambda before, after, *rest: comparison(1.4))
+    options = Options(data=DATA, max_drop=8.0, latency="off", prove_budget_s=0.0)
+    outcome = collapse(model("digits-mlp"), "m", options)
+    exact = collapse(model("digits-mlp"), "m", replace(options, max_drop=None))
+    assert outcome.price is not None
+    assert (outcome.price.substitutes, outcome.price.drop) == ((), 0.0)
+    assert digest(outcome.model) == digest(exact.model)
 
 
 @pytest.mark.usefixtures("faked")

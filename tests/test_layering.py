@@ -57,7 +57,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
             "preparing",
             "subgraphs",
         ),
-        *("exploring", "publishing", "judging", "tape", "sweeping", "pricing"),
+        *("exploring", "publishing", "judging", "tape", "sweeping", "pricing", "composing"),
     ),
     ("cli", "olive"),
 )
@@ -91,6 +91,8 @@ WITHIN_A_ROW: frozenset[tuple[str, str]] = frozenset(
         ("workshop", "tape"),
         ("sweeping", "tape"),
         ("sweeping", "workshop"),
+        ("composing", "workshop"),
+        ("pricing", "composing"),
         ("pricing", "spending"),
         ("pricing", "sweeping"),
         ("pricing", "tape"),
