@@ -57,7 +57,8 @@ def test_a_signal_ends_it_without_traceback_or_result(tmp_path: Path, number: in
 def test_an_interrupt_while_it_is_loaded_ends_it_without_traceback() -> None:
     """As if Ctrl-C came when the report is imported."""
     interrupted = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 class Interrupt:
     def find_spec(self, name, path, target=None):
         if name == "onnx_nepenthe.report":
