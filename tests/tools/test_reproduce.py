@@ -42,15 +42,15 @@ def test_methods_are_run_collapsed_and_timed_again(
     given = (*TINY, "--methods", "easier", "--theta", "0", "--keep", str(tmp_path))
     given = (*given, "--timed-s", "0.2")
     assert command.main(["methods", *given]) == 0
-    head, easier = table(capsys.readouterr().out)
-    assert len(easier) == len(head) == 9
+    head, dense, easier = table(capsys.readouterr().out)
+    assert len(easier) == len(dense) == len(head) == 10
     (row,) = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert (row["linear"], row["shipped"]["gone"], row["sites"], row["trainings"]) == (2, 2, 3, 3)
     # What is composed depends on what is timed to be faster.
     assert row["shipped"]["depth_before"] - 2 <= row["shipped"]["depth"] <= row["shipped"]["depth_before"]
     assert row["shipped"]["accuracy"] == pytest.approx(row["test"], abs=0.01)
     assert command.main(["retime", "--keep", str(tmp_path), "--timed-s", "0.2"]) == 0
-    assert [row[:6] for row in table(capsys.readouterr().out)] == [head[:6], easier[:6]]
+    assert [row[:6] for row in table(capsys.readouterr().out)] == [head[:6], dense[:6], easier[:6]]
 
 
 def test_one_shot_and_gradual_end_at_the_same_sparsity(command: Any, capsys: pytest.CaptureFixture[str]) -> None:

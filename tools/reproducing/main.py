@@ -18,7 +18,7 @@ import torch
 from benchmarks.readme import replace as put_into_readme
 from reproducing import tables
 from reproducing.data import Case, cifar10, digits
-from reproducing.runs import Plan, Row, Shipped, made, timed_again
+from reproducing.runs import Plan, Row, Shipped, made, shipped_again
 
 from onnx_nepenthe.errors import NepentheError, UsageError
 from onnx_nepenthe.prune.recipe import Recipe
@@ -29,7 +29,7 @@ EXPERIMENTS = {
     "methods": "every method",
     "pair": "one-shot against gradual at equal sparsity",
     "curve": "the PQ index over the rounds of SAP",
-    "retime": "the speed-ups of an earlier run, kept with --keep, measured anew",
+    "retime": "the networks of an earlier run, kept with --keep, collapsed and timed anew (same --data, --limit)",
 }
 RECORD = "rows.json"
 
@@ -48,7 +48,7 @@ def main(given: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    case = digits() if options.data == "digits" else cifar10(options.cifar10, options.limit)
+    case = _case(options)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,12 +57,17 @@ def _run(options: argparse.Namespace) -> int:
     return _show(options, options.experiment, _caption(options, case), rows)
 
 
+def _case(options: argparse.Namespace) -> Case:
+    return digits() if options.data == "digits" else cifar10(options.cifar10, options.limit)
+
+
 def _timed_again(options: argparse.Namespace) -> int:
     """The rest of the table is as it was."""
     if options.keep is None:
         raise UsageError("retime needs --keep FOLDER: where an earlier run left its models")
     found = json.loads((options.keep / RECORD).read_text(encoding="utf-8"))
-    rows = [timed_again(_row(row), options.keep, options.timed_batch, options.timed_s) for row in found["rows"]]
+    case = _case(options)
+    rows = [shipped_again(_row(row), case, options.keep, options) for row in found["rows"]]
     return _show(options, found["experiment"], found["caption"], rows)
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -36,6 +37,15 @@ LOG = logging.getLogger("reproduce")
 BATCH = 256
 SHARPNESS_BATCHES = 2
 REFERENCE = SessionConfig(optimise=False)
+
+
+class Timing(Protocol):
+    """How models are timed: samples per call, and seconds that a pair of models takes at most."""
+
+    @property
+    def timed_batch(self) -> int: ...  # noqa: D102
+    @property
+    def timed_s(self) -> float: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Row:
         linear: of them made a line.
         sparsity: share of the prunable weights that is gone.
         trainings: epochs of all trainings, in dense trainings.
-        seconds_s: of pruning, all in.
+        cpu_s: seconds of processor time that training and pruning took.
         psp, sharpness: class-conditional entropy in bits (first order); mean |diagonal of the Hessian|.
         pq: PQ index of all prunable weights after each round.
         accuracy: on validation data after each round.
@@ -117,7 +127,7 @@ class Row:
     linear: int
     sparsity: float
     trainings: float
-    seconds_s: float
+    cpu_s: float
     psp: float
     sharpness: float
     pq: tuple[float, ...]
@@ -127,10 +137,15 @@ class Row:
 
 def made(case: Case, plan: Plan, folder: Path) -> Row:
     """Runs `plan`; its ONNX models stay in `folder`."""
-    started = time.perf_counter()
+    started = time.process_time()
     pruned = _pruned(case, plan)
-    result, seconds_s = pruned.result, time.perf_counter() - started
-    shipped = _shipped(pruned, folder, plan) if plan.ships else None
+    result, cpu_s = pruned.result, time.process_time() - started
+    shipped = None
+    if plan.ships:
+        dense, file, _ = _files(folder, plan.method, plan.recipe.seed)
+        export(pruned.dense.cpu(), pruned.example, dense, run=_outputs)
+        pruned.export(file, _outputs)
+        shipped = _shipped(case, folder, (plan.method, plan.recipe.seed), len(pruned.subject.sites), plan)
     statistics = measure(pruned.subject, batches_of(case.splits.train, BATCH), by_class=True, sums=False)
     row = Row(
         method=plan.method,
@@ -142,14 +157,14 @@ def made(case: Case, plan: Plan, folder: Path) -> Row:
         linear=len(result.final.linear),
         sparsity=result.final.sparsity,
         trainings=result.epochs / plan.recipe.epochs,
-        seconds_s=seconds_s,
+        cpu_s=cpu_s,
         psp=float(np.mean([found.first for found in class_entropies(statistics).values()])),
         sharpness=_sharpness(pruned.subject, case, plan.recipe.seed),
         pq=tuple(entry.pq_index for entry in result.rounds),
         accuracy=tuple(entry.accuracy for entry in result.rounds),
         shipped=shipped,
     )
-    LOG.info("%s, seed %d, %.0f s: %s", plan.method, row.seed, seconds_s, result.reason)
+    LOG.info("%s, seed %d, %.0f s: %s", plan.method, row.seed, cpu_s, result.reason)
     LOG.info("  test %.4f -> %.4f, %d linear", row.dense, row.test, row.linear)
     return row
 
@@ -164,38 +179,33 @@ def _pruned(case: Case, plan: Plan) -> Pruned:
     )
 
 
-def _shipped(pruned: Pruned, folder: Path, plan: Plan) -> Shipped:
-    dense, file, result = _files(folder, plan.method, plan.recipe.seed)
-    export(pruned.dense.cpu(), pruned.example, dense, run=_outputs)
-    pruned.export(file, _outputs)
+def shipped_again(row: Row, case: Case, folder: Path, timing: Timing) -> Row:
+    """The row with its network, which `made` left in `folder`, collapsed and timed anew."""
+    if row.shipped is None:
+        return row
+    return replace(row, shipped=_shipped(case, folder, (row.method, row.seed), row.sites, timing))
+
+
+def _shipped(case: Case, folder: Path, name: tuple[str, int], sites: int, timing: Timing) -> Shipped:
+    dense, file, result = _files(folder, *name)
 
     def feeds() -> Iterator[tuple[dict[str, Array], Array]]:
-        for inputs, labels in batches_of(pruned.data.train, BATCH):
+        for inputs, labels in batches_of(case.splits.train, BATCH):
             yield {INPUT: inputs.numpy()}, labels.numpy()
 
-    options = Options(data=feeds, latency_batch=plan.timed_batch)
+    options = Options(data=feeds, latency_batch=timing.timed_batch)
     before = record_of_outcome(onnx_half.collapse(dense, folder / "scratch.onnx", Options(latency="off"))[1])
     after = record_of_outcome(onnx_half.collapse(file, result, options)[1])
-    speed = _speed(dense, result, plan.timed_batch, plan.timed_s)
+    speed = _speed(dense, result, timing.timed_batch, timing.timed_s)
     return Shipped(
-        accuracy=_accuracy(result, pruned),
-        gone=len(pruned.subject.sites) - after["rectifiers"]["after"],
+        accuracy=_accuracy(result, case),
+        gone=sites - after["rectifiers"]["after"],
         depth_before=before["weighted_depth"]["before"],
         depth=after["weighted_depth"]["after"],
         speedup=speed.speedup,
         low=speed.low,
         high=speed.high,
     )
-
-
-def timed_again(row: Row, folder: Path, batch: int, seconds: float) -> Row:
-    """The row with its speed-up measured anew, on the models that `made` left in `folder`."""
-    if row.shipped is None:
-        return row
-    dense, _, result = _files(folder, row.method, row.seed)
-    speed = _speed(dense, result, batch, seconds)
-    shipped = replace(row.shipped, speedup=speed.speedup, low=speed.low, high=speed.high)
-    return replace(row, shipped=shipped)
 
 
 def _files(folder: Path, method: str, seed: int) -> tuple[Path, Path, Path]:
@@ -216,12 +226,12 @@ def _outputs(path: Path, inputs: Array) -> Array:
     return found
 
 
-def _accuracy(path: Path, pruned: Pruned) -> float:
+def _accuracy(path: Path, case: Case) -> float:
     session = open_session(path, SessionConfig())
-    assert pruned.data.test is not None
+    assert case.splits.test is not None
     right = [
         session.run({INPUT: inputs.numpy()})[0].argmax(1) == labels.numpy()
-        for inputs, labels in batches_of(pruned.data.test, BATCH)
+        for inputs, labels in batches_of(case.splits.test, BATCH)
     ]
     return float(np.concatenate(right).mean())
 

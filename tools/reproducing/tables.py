@@ -10,14 +10,14 @@ from reproducing.runs import Row
 
 METHODS = (
     "| method | test accuracy | change | zero-entropy or linear | gone after collapse | weighted depth | speed-up "
-    "| weights gone | trainings |\n|---|---|---|---|---|---|---|---|---|"
+    "| weights gone | trainings | CPU s |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 PAIR = "| method | weights gone | test accuracy | PSP-entropy, bits | sharpness |\n|---|---|---|---|---|"
 
 
 def methods(rows: Sequence[Row]) -> str:
-    """One line per method."""
-    lines = [METHODS]
+    """The dense network, and one line per method."""
+    lines = [METHODS, _dense(rows)]
     for name, own in _by_method(rows):
         sites, shipped = own[0].sites, [row.shipped for row in own if row.shipped is not None]
         cells = [
@@ -30,9 +30,17 @@ def methods(rows: Sequence[Row]) -> str:
             f"{spread([one.speedup for one in shipped], 2)}×",
             spread([100 * row.sparsity for row in own], 0, " %"),
             spread([row.trainings for row in own], 1),
+            spread([row.cpu_s for row in own], 0),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _dense(rows: Sequence[Row]) -> str:
+    """Every method starts from the same dense training of its seed."""
+    accuracy = {row.seed: 100 * row.dense for row in rows}
+    depth = next(row.shipped.depth_before for row in rows if row.shipped is not None)
+    return f"| dense | {spread([*accuracy.values()], 1, ' %')} | | | | {depth} | | | 1.0 | |"
 
 
 def pair(rows: Sequence[Row]) -> str:
