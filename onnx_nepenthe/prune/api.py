@@ -60,13 +60,18 @@ class Pruned:
         network: nn.Module = self.result.dense_network
         return network.eval()
 
-    def export(self, path: str | Path, run: Run, *, opset: int | None = None) -> Agreement:
-        """Writes the network as ONNX with a note of how it was made; see `export.export`.
+    def export(self, path: str | Path, run: Run, **options: Any) -> Agreement:
+        """Writes the network as ONNX with a note of how it was made.
+
+        Args:
+            path: of the result.
+            run: runs an ONNX file, with its optimiser off.
+            options: `opset`, `keep_norms` and `output` of `export.export`.
 
         Raises:
             NepentheError: it cannot be exported, disagrees with torch, or cannot be written.
         """
-        return export(self.module, self.example, Path(path), run=run, metadata=self.metadata(), opset=opset)
+        return export(self.module, self.example, Path(path), run=run, metadata=self.metadata(), **options)
 
     def metadata(self) -> dict[str, object]:
         """Method, rounds, entropies, regimes and the fingerprint of the training data, as plain data."""

@@ -9,7 +9,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from onnx_nepenthe.errors import UnreadableError, UnsupportedError, VerificationError
+from onnx_nepenthe.prune.tidying import kept_norms, tidy
 
 Array = npt.NDArray[Any]
 Run = Callable[[Path, Array], Array]
@@ -56,6 +57,8 @@ def export(
     run: Run,
     metadata: Mapping[str, object] | None = None,
     opset: int | None = None,
+    keep_norms: bool = False,
+    output: str = OUTPUT,
 ) -> Agreement:
     """Writes `module` in evaluation mode as `path`, atomically and only when it agrees with torch.
 
@@ -66,6 +69,8 @@ def export(
         run: runs an ONNX file, with its optimiser off.
         metadata: written to `metadata_props` as JSON, each key behind "onnx_nepenthe.".
         opset: of the result; None for the exporter's own.
+        keep_norms: BatchNormalization stays an operator of its own; otherwise it is folded into convolutions.
+        output: name of the result.
 
     Returns:
         How far the outputs are from torch's on `example` and on one sample alone.
@@ -79,7 +84,7 @@ def export(
     """
     twin = copy.deepcopy(module).to("cpu").eval()
     example = example.detach().to("cpu")
-    program = _program(twin, example, opset)
+    program = _program(twin, example, opset, output, keep_norms=keep_norms)
     for key, value in (metadata or {}).items():
         program.model.metadata_props[PREFIX + key] = json.dumps(value, sort_keys=True)
     try:
@@ -94,7 +99,9 @@ def export(
     return agreement
 
 
-def _program(module: nn.Module, example: torch.Tensor, opset: int | None) -> torch.onnx.ONNXProgram:
+def _program(
+    module: nn.Module, example: torch.Tensor, opset: int | None, output: str, *, keep_norms: bool
+) -> torch.onnx.ONNXProgram:
     try:
         with _silence():
             program = torch.onnx.export(
@@ -103,10 +110,13 @@ def _program(module: nn.Module, example: torch.Tensor, opset: int | None) -> tor
                 dynamo=True,
                 opset_version=opset,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=[output],
                 dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+                optimize=False,
                 verbose=False,
             )
+            if program is not None:
+                _optimise(program, keep_norms=keep_norms)
     except Exception as error:
         # The exporter's own message is a headline; what went wrong is what it was raised from.
         cause = error.__cause__ or error
@@ -117,6 +127,12 @@ def _program(module: nn.Module, example: torch.Tensor, opset: int | None) -> tor
     if program is None:
         raise UnsupportedError("the network cannot be exported to ONNX: the exporter returned nothing")
     return program
+
+
+def _optimise(program: torch.onnx.ONNXProgram, *, keep_norms: bool) -> None:
+    with kept_norms(program.model) if keep_norms else nullcontext():
+        program.optimize()
+    tidy(program.model)
 
 
 @contextmanager

@@ -52,6 +52,57 @@ def test_the_file_agrees_with_torch_for_every_batch_and_says_how_it_was_made(tmp
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
 
 
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(2, 2, 1, bias=False), nn.BatchNorm2d(2), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.norm(self.conv(x))) + x
+
+
+@pytest.mark.parametrize(
+    ("keep_norms", "names"),
+    [(False, ["conv", "act", "add"]), (True, ["conv", "norm", "act", "add"])],
+)
+def test_operators_are_called_after_their_modules(keep_norms: bool, names: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    blocks = nn.Sequential(Block(), Block())
+    export(blocks, torch.rand(2, 2, 4, 4), path, run=run, opset=18, keep_norms=keep_norms, output="maps")
+    written = onnx.load(path)
+    onnx.checker.check_model(written, full_check=True)
+    assert [node.name for node in written.graph.node] == [f"{block}.{name}" for block in (0, 1) for name in names]
+    results = [value for node in written.graph.node for value in node.output]
+    assert results == [f"{node.name}.output" for node in written.graph.node][:-1] + ["maps"]
+    assert {node.domain for node in written.graph.node} == {""}
+    assert [(opset.domain, opset.version) for opset in written.opset_import] == [("", 18)]
+
+
+def test_a_name_that_would_occur_twice_gets_a_number(tmp_path: Path) -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = nn.Module()
+            self.act.output = nn.Parameter(torch.ones(3))
+            self.relu = nn.ReLU()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.relu(self.relu(x) - self.act.output) * self.act.output.exp()
+
+    path = tmp_path / "net.onnx"
+    export(Twice(), torch.rand(2, 3), path, run=run)
+    written = onnx.load(path)
+    onnx.checker.check_model(written, full_check=True)
+    assert [node.name for node in written.graph.node if node.op_type == "Relu"] == ["relu.relu", "relu.relu_2"]
+
+
+def test_nothing_of_the_machine_is_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    export(net(), torch.rand(2, 1, 4, 4), path, run=run)
+    assert b".py" not in path.read_bytes()
+    assert b"torch.nn" not in path.read_bytes()
+
+
 @pytest.mark.parametrize("shift", [1.0, float("nan")])
 def test_a_file_that_disagrees_is_not_written_and_an_old_one_stays(tmp_path: Path, shift: float) -> None:
     path = tmp_path / "net.onnx"
