@@ -56,15 +56,38 @@ def start(runtime: Any, model: serial.Model | str | Path, options: Any, provider
     if size <= min(MESSAGE_BYTES, serial.LARGEST_MESSAGE_BYTES):
         return begin(serial.to_bytes(model)), None
     is_plain = options.graph_optimization_level == runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        if is_plain and providers == [CPU]:
+    if is_plain and providers == [CPU]:
+        with _naming_the_folder():
             return _begin_lent(begin, runtime, model, options)
-        if (path := origin_of(model)) is not None:
-            serial.page_out(model)
-            return begin(str(path)), None
-        if size <= serial.LARGEST_MESSAGE_BYTES:
-            return begin(serial.to_bytes(model)), None
-        return _begin_stored(begin, model), None
+    if size <= serial.LARGEST_MESSAGE_BYTES and origin_of(model) is None:
+        return begin(serial.to_bytes(model)), None
+    with on_disk(model) as path:
+        return begin(str(path)), None
+
+
+@contextlib.contextmanager
+def on_disk(model: serial.Model) -> Iterator[Path]:
+    """A file with the model, for sessions of it: the one it was read from, or another that is gone on leaving.
+
+    Raises:
+        UnreadableError: the file was changed since it was read.
+        NepentheError: no room for another one.
+    """
+    if (origin := origin_of(model)) is not None:
+        serial.page_out(model)
+        yield origin
+        return
+    with contextlib.ExitStack() as stack:
+        with _naming_the_folder():
+            path = serial.save_for_runtime(model, stack.enter_context(_folder()))
+        serial.page_out(model)
+        yield path
+
+
+@contextlib.contextmanager
+def _naming_the_folder() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         where = tempfile.gettempdir()
         raise NepentheError(
@@ -89,13 +112,6 @@ def _begin_lent(begin: Any, runtime: Any, model: serial.Model, options: Any) -> 
         path = folder / "model.onnx"
         path.write_bytes(message)
         return begin(str(path)), values
-
-
-def _begin_stored(begin: Any, model: serial.Model) -> Any:
-    with _folder() as folder:
-        path = serial.save_for_runtime(model, folder)
-        serial.page_out(model)
-        return begin(str(path))
 
 
 def one_line(error: BaseException) -> str:

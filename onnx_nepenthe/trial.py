@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +19,12 @@ from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.snippet import cut
 from onnx_nepenthe.graph.stats import ModelSize, model_size
 from onnx_nepenthe.graph.view import GraphView, view_from_model
-from onnx_nepenthe.latency import Comparison, compare
+from onnx_nepenthe.latency import Comparison, compare, compare_in_turns
 from onnx_nepenthe.plan import Region, required_values
 from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.rewrite import computed_weights, rewrite
 from onnx_nepenthe.session import SessionConfig, open_session
+from onnx_nepenthe.starting import on_disk
 
 LOG = logging.getLogger(__name__)
 Feeds = Mapping[str, npt.NDArray[np.generic]]
@@ -180,16 +182,18 @@ def compare_models(
     rng: np.random.Generator,
     budget_s: float = MODEL_BUDGET_S,
 ) -> Comparison:
-    """Models against each other, with a second session of `before` as control; one too large to be held thrice controls
-    itself.
+    """Models against each other, with a second session of `before` as control; large ones take turns in memory.
 
     Raises:
         UnsupportedError: one of them cannot be run.
+        NepentheError: no room for files of large ones.
     """
-    sessions = [open_session(model, config) for model in (before, after)]
-    is_large = serial.weight_bytes(before) > serial.LARGEST_MESSAGE_BYTES
-    control = None if is_large else open_session(before, config)
-    return compare(sessions[0], sessions[1], feeds, rng=rng, control=control, budget_s=budget_s, threads=config.threads)
+    if max(serial.weight_bytes(model) for model in (before, after)) > serial.LARGEST_MESSAGE_BYTES:
+        with on_disk(before) as one, on_disk(after) as two:
+            first, second = partial(open_session, one, config), partial(open_session, two, config)
+            return compare_in_turns(first, second, feeds, rng=rng, budget_s=budget_s, threads=config.threads)
+    a, b, control = (open_session(model, config) for model in (before, after, before))
+    return compare(a, b, feeds, rng=rng, control=control, budget_s=budget_s, threads=config.threads)
 
 
 def settle(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,12 @@ import pytest
 from onnx_nepenthe import trial
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.errors import UnsupportedError
+from onnx_nepenthe.graph import serial
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.latency.sizes import run_sizes
 from onnx_nepenthe.plan import Choice, Region
-from onnx_nepenthe.session import Session, SessionConfig
+from onnx_nepenthe.session import Session, SessionConfig, open_session
 from onnx_nepenthe.trial import RegionTrial, compare_models, settle, try_regions
 from tests.helpers.build import Builder
 from tests.helpers.exact import Stages, stages
@@ -371,6 +374,26 @@ def test_really_timed() -> None:
     x = np.ones((32, 64), np.float32)
     whole = compare_models(found.model, new, {"x": x}, CONFIG, rng(), budget_s=0.5)
     assert whole.speedup > 1
+
+
+def test_large_models_take_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    g = builder()
+    found = stages(g.model({"x": [2, 8]}, [g.node("Tanh", g.gemm(g.gemm("x", (8, 8)), (8, 8)))]))
+    new = trial.rewrite(found.model, found.view, found.regions)
+    monkeypatch.setattr(serial, "LARGEST_MESSAGE_BYTES", 10)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    opened: list[Path] = []
+
+    def noted(path: Path, config: SessionConfig) -> Session:
+        assert path.is_file()
+        opened.append(path)
+        return open_session(path, config)
+
+    monkeypatch.setattr(trial, "open_session", noted)
+    whole = compare_models(found.model, new, {"x": np.ones((2, 8), np.float32)}, CONFIG, rng(), budget_s=0.01)
+    assert whole.pairs >= 9
+    assert [opened.index(path) for path in opened] == [0, 1, 0, 1, 0]
+    assert list(tmp_path.iterdir()) == []
 
 
 # Sizes that are known only when a model runs.

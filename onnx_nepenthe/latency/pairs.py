@@ -130,7 +130,7 @@ def compare(
             if clock() >= deadline or _is_narrow(*_median_interval(timings[:, 0] / timings[:, 1], rng)):
                 break
             look_at = min(math.ceil(GROWTH * len(rows)), len(rows) + _affordable(deadline - clock(), rows, repeats))
-    return _comparison(np.array(rows), rng, before.provider, threads)
+    return comparison_of(np.array(rows), rng, before.provider, threads)
 
 
 @contextlib.contextmanager
@@ -189,7 +189,10 @@ def _is_narrow(middle: float, low: float, high: float) -> bool:
     return high - low <= max(PRECISION, SEPARATION * abs(middle - 1.0))
 
 
-def _comparison(timings: npt.NDArray[np.float64], rng: np.random.Generator, provider: str, threads: int) -> Comparison:
+def comparison_of(
+    timings: npt.NDArray[np.float64], rng: np.random.Generator, provider: str, threads: int
+) -> Comparison:
+    """The record of timings (pairs, 3): seconds per call of before, after and before again."""
     before, after, control = timings.T
     speedup, low, high = _median_interval(before / after, rng)
     _, control_low, control_high = _median_interval(before / control, rng)

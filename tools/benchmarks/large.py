@@ -24,7 +24,7 @@ ENTRY = "from onnx_nepenthe.cli import main; main()"
 PAGE = ROOT / "docs" / "faults.md"
 SMALL = ROOT / "models" / "digits-mlp.onnx"
 """What the commands take on it is what Python, onnx and onnxruntime take on anything."""
-COMMANDS = ("inspect", "collapse --latency off")
+COMMANDS = ("inspect", "collapse --latency off", "collapse")
 
 
 @dataclass(frozen=True)
