@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from onnx_nepenthe import run
 from onnx_nepenthe.cli.app import Command
-from onnx_nepenthe.cli.output import Output, check_paths
+from onnx_nepenthe.cli.output import Output
 from onnx_nepenthe.cli.parameters import FILE, common
-from onnx_nepenthe.cli.pruning import method, network, recipe, recipe_fields, require_torch
+from onnx_nepenthe.cli.pruning import check_together, exported, method, network, recipe, recipe_fields, require_torch
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.options import Options, Progress
 from onnx_nepenthe.report.json import environment_record, head, record_of_outcome
@@ -38,6 +38,7 @@ BATCH = 256
 @network
 @method
 @recipe
+@exported
 @click.option("--collapse", "wants_collapse", is_flag=True, help="Collapse the exported model too: OUT.collapsed.onnx.")
 @click.option("--max-drop", type=click.FloatRange(min=0), metavar="POINTS", help="Of --collapse; as there.")
 @click.option("--report", metavar="PATH.html", type=FILE, help="Write the report as a page that needs no network.")
@@ -57,7 +58,9 @@ def prune(ctx: click.Context, /, name: str, out: Path | None, **given: Any) -> N
     require_torch()
     target = out or Path(f"{name.rpartition(':')[2]}.pruned.onnx")
     collapsed = target.with_name(f"{target.stem}.collapsed.onnx") if given["wants_collapse"] else None
-    _check(given, {"-o": target, "--collapse": collapsed, "--json": given["json_path"], "--report": given["report"]})
+    check_together(
+        given, {"-o": target, "--collapse": collapsed, "--json": given["json_path"], "--report": given["report"]}
+    )
     output = Output(given["json_path"], is_quiet=given["quiet"], verbosity=given["verbose"])
     with output.working() as bars:
         pruned = _pruned(name, given, bars)
@@ -70,16 +73,6 @@ def prune(ctx: click.Context, /, name: str, out: Path | None, **given: Any) -> N
         output.write(given["report"], page_of_pruning(record))
     output.write_json(record)
     output.show(lambda console: print_pruning(console, record, everything=output.everything), line)
-
-
-def _check(given: Mapping[str, Any], paths: Mapping[str, str | Path | None]) -> None:
-    check_paths(paths)
-    if given["robustness"] and given["test"] is None:
-        raise click.UsageError("--robustness needs --test: it is accuracy on test data")
-    if given["max_drop"] is not None and not given["wants_collapse"]:
-        raise click.UsageError("--max-drop is of --collapse; give that too")
-    if given["resume"] and given["checkpoint"] is None:
-        raise click.UsageError("--resume needs --checkpoint: the folder to go on from")
 
 
 def _pruned(name: str, given: Mapping[str, Any], progress: Progress) -> Pruned:
@@ -152,7 +145,8 @@ def _record(
 ) -> dict[str, Any]:
     """Export, collapse, compare: everything of the report as plain data."""
     progress("exporting", 0, None)
-    agreement = pruned.export(target, runner(SessionConfig(optimise=False)))
+    run_plain = runner(SessionConfig(optimise=False))
+    agreement = pruned.export(target, run_plain, opset=given["opset"], keep_norms=given["keep_norms"])
     config = SessionConfig(given["provider"], given["threads"])
     record: dict[str, Any] = {
         "network": name,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from onnx_nepenthe.cli import types
+from onnx_nepenthe.cli.output import check_paths
 from onnx_nepenthe.cli.parameters import COUNT, FILE, together
 from onnx_nepenthe.errors import UsageError
 
@@ -114,10 +116,27 @@ method = together(
     click.option("--list-methods", is_flag=True, is_eager=True, expose_value=False, callback=list_methods,
                  help="Every method with its options, and stop."),
 )  # fmt: skip
+exported = together(
+    click.option(
+        "--opset", type=click.IntRange(min=18), metavar="N", help="Of the ONNX model; default the exporter's."
+    ),
+    click.option("--keep-norms", is_flag=True, help="Do not fold BatchNormalization into convolutions."),
+)
 RECIPE = (
     *("epochs", "batch", "lr", "optimiser", "schedule", "weight_decay", "warm_up", "flip", "crop", "smoothing"),
     *("precision", "accumulate", "workers", "seed"),
 )
+
+
+def check_together(given: Mapping[str, Any], paths: Mapping[str, str | Path | None]) -> None:
+    """Raises UsageError where options, or the paths that are written (option → path), do not go together."""
+    check_paths(paths)
+    if given["robustness"] and given["test"] is None:
+        raise click.UsageError("--robustness needs --test: it is accuracy on test data")
+    if given["max_drop"] is not None and not given["wants_collapse"]:
+        raise click.UsageError("--max-drop is of --collapse; give that too")
+    if given["resume"] and given["checkpoint"] is None:
+        raise click.UsageError("--resume needs --checkpoint: the folder to go on from")
 
 
 def recipe_fields(given: Mapping[str, Any]) -> dict[str, Any]:

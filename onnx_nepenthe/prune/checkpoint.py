@@ -192,6 +192,7 @@ def _tuning(plain: Mapping[str, Any] | None) -> Tuning | None:
         tuple(plain["press"]),
         None if pressure is None else Pressure(**pressure),
         None if distillation is None else Distillation(**distillation),
+        plain["frozen"],
     )
 
 

@@ -81,12 +81,14 @@ class EntropyPressure:
         """Presses `sites`; `statistics` (by name) say which way the hinge drives each channel."""
         make = _Bounds.of if pressure.surrogate == "hinge" else _Shares.of
         self._parts = [make(subject, name, pressure, statistics[name]) for name in sites]
-        self._weight, self.sites = pressure.weight, tuple(sites)
+        self._pressure, self.sites = pressure, tuple(sites)
 
     def __call__(self, seen: Pass) -> Tensor:
         """A scalar; 0 when no site is pressed."""
         costs = [part.cost(seen.z[name]) for part, name in zip(self._parts, self.sites, strict=True)]
-        return self._weight * torch.stack(costs).sum() if costs else seen.outputs.new_zeros(())
+        if not costs:
+            return seen.outputs.new_zeros(())
+        return self._pressure.weight_after(seen.done) * torch.stack(costs).sum()
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,6 +126,9 @@ def _program(
         ) from error
     if program is None:
         raise UnsupportedError("the network cannot be exported to ONNX: the exporter returned nothing")
+    made = program.model.opset_imports.get("")
+    if opset is not None and made != opset:
+        raise UnsupportedError(f"the network cannot be exported to ONNX: opset {opset} was asked for, {made} was made")
     return program
 
 

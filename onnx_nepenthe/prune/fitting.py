@@ -18,7 +18,7 @@ from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.prune.batches import Batch, Share, TrainingBatches, derived, seed_everything
 from onnx_nepenthe.prune.distributed import summed, synchronise
 from onnx_nepenthe.prune.losses import Pass
-from onnx_nepenthe.prune.optimising import optimiser_of, tapped
+from onnx_nepenthe.prune.optimising import freeze_norms, optimiser_of, set_rate, tapped
 from onnx_nepenthe.prune.subject import Subject
 from onnx_nepenthe.prune.training import Epoch, Job, Midway
 
@@ -90,21 +90,23 @@ class Fitting:
         losses, rate = [], 0.0
         with tapped(self._subject, self._names) as z:
             for step, parts in enumerate(islice(self._batches.epoch(seed), steps)):
-                rate = recipe.rate(number + (step + 0.5) / per_epoch)
-                for group in self._optimiser.param_groups:
-                    group["lr"] = rate
-                losses.append(self._step(parts, z))
+                at = number + (step + 0.5) / per_epoch
+                rate = recipe.rate(at)
+                set_rate(self._optimiser, rate)
+                if recipe.is_frozen(at):
+                    freeze_norms(self._subject.module)
+                losses.append(self._step(parts, z, at / recipe.epochs))
                 self._subject.enforce()
         # One wait for the device an epoch.
         mean = float(summed(torch.stack(losses).mean(), self._share)) / self._share.processes
         return Epoch(number + 1, steps / per_epoch, mean, rate, time.perf_counter() - started)
 
-    def _step(self, parts: Sequence[Batch], z: dict[str, Tensor]) -> Tensor:
+    def _step(self, parts: Sequence[Batch], z: dict[str, Tensor], done: float) -> Tensor:
         total = torch.zeros((), device=self._accelerator.device)
         for at, batch in enumerate(parts):
             is_last = at == len(parts) - 1
             with nullcontext() if is_last else self._accelerator.no_sync(self._model):
-                loss = self._loss(batch, z) / len(parts)
+                loss = self._loss(batch, z, done) / len(parts)
                 self._accelerator.backward(loss)
             total += loss.detach()
         clip = self._job.recipe.clip
@@ -114,7 +116,7 @@ class Fitting:
         self._optimiser.zero_grad()
         return total
 
-    def _loss(self, batch: Batch, z: dict[str, Tensor]) -> Tensor:
+    def _loss(self, batch: Batch, z: dict[str, Tensor], done: float) -> Tensor:
         inputs, targets = batch
         if targets is None:
             raise UsageError("the training data have no targets")
@@ -129,7 +131,7 @@ class Fitting:
         loss = self._criterion(outputs, targets, self._job.recipe.smoothing)
         with self._accelerator.autocast():
             for term in self._job.terms:
-                loss = loss + term(Pass(inputs, outputs, z))
+                loss = loss + term(Pass(inputs, outputs, z, done))
         return loss
 
     def _report(self, done: Sequence[Epoch]) -> None:

@@ -54,6 +54,8 @@ def run(
         UnreadableError: a damaged checkpoint.
     """
     check(method, settings, data, training)
+    if method.fits is not None:
+        method.fits(config, subject.prunable())
     place(subject, training.device)
     return _Loop(Workbench(subject, method, config, data, training, settings), tell).run()
 

@@ -24,11 +24,13 @@ class Pass:
         inputs: of the network.
         outputs: of the network, (samples, classes …).
         z: name of the site → its pre-activation, for the sites that a term asked for.
+        done: share of the training that lies behind, in [0, 1].
     """
 
     inputs: tuple[Tensor, ...]
     outputs: Tensor
     z: Mapping[str, Tensor]
+    done: float = 1.0
 
 
 class Term(Protocol):

@@ -38,6 +38,9 @@ class Recipe:
         flip: images are mirrored half the time.
         crop: images are moved by up to this many pixels, zeros coming in.
         smoothing: of labels.
+        frozen: share of the training, at its end, in which BatchNorms use their running statistics, as the exported
+            network does; their own parameters still learn.
+        vectors: biases and parameters of norms learn at this many times the rate; unless it is 1 they do not decay.
         workers: processes that read data which are not in memory.
     """
 
@@ -58,6 +61,8 @@ class Recipe:
     flip: bool = False
     crop: int = 0
     smoothing: float = 0.0
+    frozen: float = 0.0
+    vectors: float = 1.0
     workers: int = 0
 
     def __post_init__(self) -> None:
@@ -65,14 +70,15 @@ class Recipe:
             raise UsageError(f"recipe: {fault}")
 
     def _faults(self) -> Iterator[str]:
-        for name in ("epochs", "batch", "lr", "accumulate"):
+        for name in ("epochs", "batch", "lr", "accumulate", "vectors"):
             if not getattr(self, name) > 0:
                 yield f"{name} is {getattr(self, name)}; it must be above 0"
         for name in ("weight_decay", "momentum", "warm_up", "seed", "crop", "workers"):
             if not getattr(self, name) >= 0:
                 yield f"{name} is {getattr(self, name)}; it must be 0 or more"
-        if not 0 <= self.smoothing < 1:
-            yield f"smoothing is {self.smoothing}; it must be at least 0 and below 1"
+        for name in ("smoothing", "frozen"):
+            if not 0 <= getattr(self, name) < 1:
+                yield f"{name} is {getattr(self, name)}; it must be at least 0 and below 1"
         if self.clip is not None and not self.clip > 0:
             yield f"clip is {self.clip}; it must be above 0"
         if not all(0 < share < 1 for share in self.milestones):
@@ -99,6 +105,14 @@ class Recipe:
             case "constant":
                 factor = 1.0
         return self.lr * rise * factor
+
+    def is_frozen(self, epoch: float) -> bool:
+        """Whether BatchNorms use their running statistics after `epoch` epochs (fractions count).
+
+        >>> Recipe(epochs=4, frozen=0.25).is_frozen(2.9), Recipe(epochs=4, frozen=0.25).is_frozen(3)
+        (False, True)
+        """
+        return epoch >= self.epochs * (1 - self.frozen)
 
     def short(self, epochs: float, scale: float = 1.0) -> Recipe:
         """The same for a fine-tuning of `epochs`: `scale` times the rate, falling to 0, up over the first twentieth."""

@@ -67,7 +67,7 @@ def check(method: Method, settings: Settings, data: Splits, training: Training) 
         for name, value in asked.items():
             if value is not None:
                 require_tuning(training, name)
-        if method.retries or "fold" in method.needs:
+        if method.retries or method.tunes or "fold" in method.needs:
             require_tuning(training, method.name)
     elif data.validation is None:
         raise UsageError("there are no validation data; pruning stops by accuracy on them")

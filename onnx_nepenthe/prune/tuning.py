@@ -18,7 +18,8 @@ class Pressure:
     Source: ALGORITHMS.md §7; the surrogates and the hinge are ours.
 
     Attributes:
-        weight: of the term in the loss.
+        weight: of the term in the loss, at the end of a training.
+        start: share of the weight that a training begins with; it rises by the same factor at every step.
         layers: how many of the sites with the lowest entropy are pressed, where a method does not name them.
         surrogate: "soft": sigmoid of the distance from a knot, in standard deviations of the channel; "normal": the
             closed form after a BatchNorm ("soft" where none stands directly before the site); "straight-through":
@@ -37,12 +38,23 @@ class Pressure:
     off_share: float = 0.85
     clamp: float = 1e-4
     margin: float = 1.0
+    start: float = 1.0
+
+    def weight_after(self, done: float) -> float:
+        """Weight of the term when a share `done` of the training lies behind.
+
+        >>> [round(Pressure(weight=0.1, start=0.01).weight_after(done), 4) for done in (0, 0.5, 1)]
+        [0.001, 0.01, 0.1]
+        """
+        return float(self.weight * self.start ** (1 - done))
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.off_share < 1:
             raise UsageError(f"pressure: off_share is {self.off_share}; it must be at least 0.5 and below 1")
         if not 0 < self.clamp < 0.5:
             raise UsageError(f"pressure: clamp is {self.clamp}; it must be between 0 and 0.5")
+        if not 0 < self.start <= 1:
+            raise UsageError(f"pressure: start is {self.start}; it must be above 0 and at most 1")
         if not (self.weight > 0 and self.temperature > 0 and self.margin > 0 and self.layers > 0):
             raise UsageError("pressure: weight, layers, temperature and margin must be above 0")
 
@@ -73,6 +85,7 @@ class Tuning:
     Attributes:
         epochs: of it; None for a full training by the recipe.
         scale: peak learning rate as a share of the recipe's, where `epochs` is given; it falls to 0 along a cosine.
+        frozen: share of it, at its end, in which BatchNorms use their running statistics; None for the recipe's.
         press: names of the sites that `pressure` is on.
         pressure: None for none.
         distillation: None for none.
@@ -83,3 +96,8 @@ class Tuning:
     press: tuple[str, ...] = ()
     pressure: Pressure | None = None
     distillation: Distillation | None = None
+    frozen: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.frozen is not None and not 0 <= self.frozen < 1:
+            raise UsageError(f"tuning: frozen is {self.frozen}; it must be at least 0 and below 1")

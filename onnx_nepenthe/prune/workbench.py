@@ -121,6 +121,8 @@ class Workbench:
         tuning, recipe = pending.tuning or Tuning(), self.training.recipe
         if tuning.epochs is not None:
             recipe = recipe.short(tuning.epochs, tuning.scale)
+        if tuning.frozen is not None:
+            recipe = replace(recipe, frozen=tuning.frozen)
         terms = self._terms(pending.phase == "fold", tuning, statistics, dense)
         report = partial(after_epoch, recipe.epochs)
         return Job(recipe, pending.number, PHASES[pending.phase], terms, midway, report)

@@ -81,6 +81,8 @@ def test_the_same_command_gives_the_same_network(data: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("given", "code", "words"),
     [
+        (("mlp", "--opset", "99"), 1, "opset 99 was asked for"),
+        (("mlp", "--method", "press", "--set", "sites=head"), 2, "no activation is called 'head'"),
         (("mlp", "--method", "nepente"), 2, "did you mean 'nepenthe'"),
         (("mpl",), 2, "did you mean 'mlp'"),
         (("mlp", "--method", "egp", "--set", "fraction"), 2, "is not NAME=VALUE"),
@@ -104,9 +106,30 @@ def test_mistakes_are_one_line_and_write_nothing(
     assert not out.exists()
 
 
+def test_the_opset_and_the_norms_of_the_file_can_be_chosen(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "normed.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)]\n"
+        "    return nn.Sequential(*layers)\n",
+        encoding="utf-8",
+    )
+    out = tmp_path / "net.onnx"
+    network, given = "normed:net", ("--set", "sites=2", "--set", "epochs=0.5", "--opset", "18", "--keep-norms")
+    done = prune(network, "--data", data, "-o", out, *FEW, "--method", "press", *given)
+    assert done.exit_code == 0, done.output
+    model = onnx.load(out)
+    assert [node.name for node in model.graph.node] == ["0", "1", "2", "3", "4"]
+    assert model.graph.node[1].op_type == "BatchNormalization"
+    assert model.opset_import[0].version == 18
+
+
 def test_methods_are_listed_with_their_options_and_papers() -> None:
     done = prune("--list-methods")
     assert done.exit_code == 0
-    for name in ("egp", "nepenthe", "easier", "sap", "one-shot", "gradual", "layer-folding", "tlc", "fast"):
+    for name in ("egp", "nepenthe", "easier", "sap", "one-shot", "gradual", "layer-folding", "tlc", "fast", "press"):
         assert any(line.startswith(f"{name}: ") for line in done.output.splitlines()), name
     assert "arXiv 2404.16890" in done.output

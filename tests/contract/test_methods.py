@@ -44,6 +44,7 @@ ROWS = (
     Row("one-shot", "masks", {"sparsity": 1.0}),
     Row("gradual", "masks", {"sparsity": 1.0, "rounds": 1}),
     Row("layer-folding", "linear", {"threshold": 0.01}),
+    Row("press", "", {"rounds": 1}),
     Row("tlc", "linear off", {"per_round": 100}),
     Row("fast", "linear", {"step": 1.0, "polish": 0.0}),
 )

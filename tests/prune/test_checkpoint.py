@@ -265,7 +265,7 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path, monkeypatch:
 
 
 def test_all_that_is_pending_comes_back(tmp_path: Path) -> None:
-    tuning = Tuning(2.5, 0.5, ("a", "b"), Pressure(weight=2.0), Distillation(temperature=2.0))
+    tuning = Tuning(2.5, 0.5, ("a", "b"), Pressure(weight=2.0, start=0.5), Distillation(temperature=2.0), frozen=0.25)
     pending = Pending("fold", 3, ("a",), (("a", "why"),), tuning, 1.5, True)
     optimiser = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 0.1, "betas": (0.9, 0.99)}]}
     midway = Midway((Epoch(1, 0.5, 2.0, 0.1, 3.0),), optimiser, {"scale": 2.0})

@@ -56,6 +56,16 @@ def draws(*means: float, samples: int = 4000) -> Tensor:
     return torch.randn(samples, len(means), generator=torch.Generator().manual_seed(0)) + torch.tensor(means)
 
 
+def test_the_weight_rises_from_its_start_to_all_of_it() -> None:
+    z, pressure = draws(1.0), Pressure(weight=0.5, start=0.01)
+    own = subject()
+    (site,) = own.sites
+    term = EntropyPressure(own, [site.name], pressure, {site.name: counted(z)})
+    first, half, last = (float(term(Pass((z,), z, {site.name: z}, done))) for done in (0.0, 0.5, 1.0))
+    assert (first, half) == (pytest.approx(last / 100), pytest.approx(last / 10))
+    assert last == pytest.approx(float(value(z, Pressure(weight=0.5))))
+
+
 @pytest.mark.parametrize("surrogate", SURROGATES)
 def test_channels_that_are_mostly_on_are_driven_on_and_those_nearly_always_off_off(surrogate: Surrogate) -> None:
     up, middle, rather_off, off = pull(draws(1.0, 0.0, -0.6, -1.6), Pressure(surrogate=surrogate))

@@ -73,7 +73,7 @@ def test_operators_are_called_after_their_modules(keep_norms: bool, names: list[
     onnx.checker.check_model(written, full_check=True)
     assert [node.name for node in written.graph.node] == [f"{block}.{name}" for block in (0, 1) for name in names]
     results = [value for node in written.graph.node for value in node.output]
-    assert results == [f"{node.name}.output" for node in written.graph.node][:-1] + ["maps"]
+    assert results == [*(f"{node.name}.output" for node in written.graph.node[:-1]), "maps"]
     assert {node.domain for node in written.graph.node} == {""}
     assert [(opset.domain, opset.version) for opset in written.opset_import] == [("", 18)]
 

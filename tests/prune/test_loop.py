@@ -429,6 +429,7 @@ def test_your_own_test_is_called_at_the_end() -> None:
     ("name", "more", "message"),
     [
         ("fast", {}, "fast needs the built-in trainer"),
+        ("press", {}, "press needs the built-in trainer"),
         ("layer-folding", {}, "layer-folding needs the built-in trainer"),
         ("easier", {"pressure": Pressure()}, "pressure needs the built-in trainer"),
         ("easier", {"distillation": Distillation()}, "distillation needs the built-in trainer"),
@@ -464,6 +465,22 @@ def test_every_method_runs(name: str) -> None:
     result = pruned(subject(), name, recipe=SHORT, rounds=2)
     assert result.method == name
     assert result.reason
+
+
+def test_a_name_that_a_network_has_not_got_is_known_before_it_is_trained() -> None:
+    with pytest.raises(UsageError, match="no activation is called 'stem'"):
+        pruned(subject(), "press", METHODS["press"].config(sites="stem"), training=Scripted())
+
+
+def test_pressing_reaches_zero_entropy_and_replaces_nothing() -> None:
+    config = METHODS["press"].config(layers=1, weight=0.3, epochs=2.0)
+    result = pruned(own := subject(), "press", config, recipe=replace(RECIPE, epochs=10), theta=Theta(accuracy=0.5))
+    (name,) = result.final.zero
+    assert result.chosen == 1
+    assert result.dense.entropy[name] > 0.1
+    assert (result.final.linear, result.final.sparsity) == ((), 0.0)
+    assert {own.rectifier(site.name).mode for site in own.sites} == {"active"}
+    assert all(bool(mask.all()) for mask in own.masks.values())
 
 
 def test_fast_reaches_the_depth_of_easier_within_two_dense_trainings() -> None:

@@ -35,6 +35,13 @@ def test_a_fine_tuning_is_short_and_keeps_the_rest() -> None:
     assert short.rate(4) == 0
 
 
+def test_norms_are_frozen_in_the_last_share_of_a_training() -> None:
+    assert not any(Recipe(epochs=10).is_frozen(epoch) for epoch in (0, 5, 9.99))
+    assert [Recipe(epochs=10, frozen=0.25).is_frozen(epoch) for epoch in (0, 7.4, 7.5, 9.99)] == [False] * 2 + [
+        True
+    ] * 2
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -42,6 +49,8 @@ def test_a_fine_tuning_is_short_and_keeps_the_rest() -> None:
         ({"lr": float("nan")}, "lr is nan; it must be above 0"),
         ({"weight_decay": -1}, "weight_decay is -1; it must be 0 or more"),
         ({"smoothing": 1.0}, "smoothing is 1.0"),
+        ({"frozen": 1.0}, "frozen is 1.0; it must be at least 0 and below 1"),
+        ({"vectors": 0}, "vectors is 0; it must be above 0"),
         ({"clip": 0.0}, "clip is 0.0; it must be above 0"),
         ({"milestones": (80, 120)}, "shares of the training"),
         ({"epochs": 2, "warm_up": 3}, "warm_up is 3 of 2 epochs"),

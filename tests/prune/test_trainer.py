@@ -162,6 +162,48 @@ def test_terms_see_the_pre_activations_they_ask_for_and_are_added() -> None:
     assert not own.rectifier(name)._forward_pre_hooks
 
 
+def test_terms_know_how_far_the_training_is() -> None:
+    done: list[float] = []
+
+    class Term:
+        sites = ()
+
+        def __call__(self, seen: Pass) -> torch.Tensor:
+            done.append(seen.done)
+            return torch.zeros(())
+
+    Trainer(RECIPE, cpu=True).train(subject(), data(), Job(replace(RECIPE, epochs=2), terms=[Term()]))
+    assert done == pytest.approx([(step + 0.5) / 10 for step in range(10)])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_norms_use_their_running_statistics_in_the_last_share_of_a_training(share: float) -> None:
+    recipe = replace(RECIPE, epochs=2, frozen=share, optimiser="adamw")
+    own, saved = subject(), []
+
+    def keep(_midway: Midway) -> None:
+        saved.append(weights(own))
+
+    Trainer(RECIPE, cpu=True).train(own, data(), Job(recipe, after_epoch=keep))
+    first, last = saved
+    assert torch.equal(first["1.running_mean"], last["1.running_mean"]) == (share > 0)
+    assert not torch.equal(first["1.weight"], last["1.weight"]), "its own parameters still learn"
+
+
+def test_vectors_may_learn_faster_and_then_do_not_decay() -> None:
+    recipe = replace(RECIPE, epochs=0.2, lr=1e-3, schedule="constant", optimiser="adamw", weight_decay=100.0)
+    moved = {}
+    for factor in (1.0, 4.0):
+        own, trainer = subject(), Trainer(RECIPE, cpu=True)
+        before = weights(own)
+        trainer.train(own, data(), Job(replace(recipe, vectors=factor)))
+        moved[factor] = {name: weights(own)[name] - before[name] for name in ("0.weight", "1.weight")}
+    # One step of Adam is as long as the rate; decay takes a tenth of a norm's weight of 1.
+    assert moved[4.0]["1.weight"].abs().numpy() == pytest.approx(4e-3, rel=0.01)
+    assert (moved[1.0]["1.weight"] < -0.09).all()
+    assert torch.equal(moved[1.0]["0.weight"], moved[4.0]["0.weight"])
+
+
 def test_a_loss_that_is_not_finite_stops_the_training(caplog: pytest.LogCaptureFixture) -> None:
     class Nan:
         sites = ()

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_type_hints
 import numpy as np
 
 from onnx_nepenthe.errors import UsageError
-from onnx_nepenthe.prune.records import Attempt, BoolArray, Layer, Proposal
+from onnx_nepenthe.prune.records import Attempt, BoolArray, Layer, Proposal, Site
 from onnx_nepenthe.registry import Registry
 
 Need = Literal["classes", "sums", "sensitivity", "fold"]
@@ -55,6 +55,8 @@ class Method:
         needs: statistics that cost extra.
         tie, average: how the paper counts z = 0 and averages over neurons (ALGORITHMS.md §1).
         off: channels, bool (channels,), that become 0 with the activation of a layer; its sensitivity is measured so.
+        fits: (config, the prunable sites) → None; raises where they do not go together, before anything is trained.
+        tunes: its trainings are not those of the recipe, so that it needs the built-in trainer.
         retries: after a round below the threshold it proposes again from the last good one; the others stop there.
     """
 
@@ -68,7 +70,9 @@ class Method:
     tie: Literal["drop", "below", "above"] = "drop"
     average: Literal["non-degenerate", "all"] = "non-degenerate"
     off: Callable[[Layer], BoolArray] | None = None
+    fits: Callable[[Any, Sequence[Site]], None] | None = None
     retries: bool = False
+    tunes: bool = False
 
 
 METHODS: Registry[Method] = Registry("method")
