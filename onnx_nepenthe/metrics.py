@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from onnx_nepenthe.errors import UsageError
 from onnx_nepenthe.registry import Registry
-from onnx_nepenthe.sources.python import imported
+from onnx_nepenthe.sources.python import imported, summary
 
 Array = npt.NDArray[Any]
 Scores = npt.NDArray[np.float64]
@@ -24,6 +24,7 @@ TEMPERATURES = np.geomspace(0.125, 8.0, 25)
 ROUNDING = 1e-3
 """By which probabilities may miss a sum of 1."""
 SMALLEST = 1e-12
+_TAKES = "it is given (outputs, outputs of the input model, labels or None), and gives a number per sample"
 METRICS: Registry[Metric] = Registry("metric")
 
 
@@ -111,7 +112,10 @@ def _checked(name: str, metric: Metric) -> Metric:
     """The user's metric, which has to give one finite number per sample."""
 
     def scores(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
-        points = np.asarray(metric(outputs, reference, labels), np.float64).reshape(-1)
+        try:
+            points = np.asarray(metric(outputs, reference, labels), np.float64).reshape(-1)
+        except Exception as error:
+            raise UsageError(f"the metric {name} raised {summary(error)}; {_TAKES}") from error
         if len(points) != len(outputs[0]) or not np.isfinite(points).all():
             raise UsageError(
                 f"the metric {name} gave {points.size} numbers for {len(outputs[0])} samples; one finite each"

@@ -69,7 +69,9 @@ def test_a_metric_of_the_users_own_is_imported(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "own_metric.py").write_text(
         "def half(outputs, reference, labels):\n    return [50.0] * len(outputs[0])\n"
         "def one(outputs, reference, labels):\n    return 1.0\n"
-        "def nan(outputs, reference, labels):\n    return [float('nan')] * len(outputs[0])\n",
+        "def nan(outputs, reference, labels):\n    return [float('nan')] * len(outputs[0])\n"
+        "def few(outputs):\n    return [0.0] * len(outputs[0])\n"
+        "def words(outputs, reference, labels):\n    return ['good'] * len(outputs[0])\n",
         encoding="utf-8",
     )
     monkeypatch.chdir(tmp_path)
@@ -78,6 +80,12 @@ def test_a_metric_of_the_users_own_is_imported(tmp_path: Path, monkeypatch: pyte
         metric_of("own_metric:one")([SCORES], [SCORES], None)
     with pytest.raises(UsageError, match="one finite each"):
         metric_of("own_metric:nan")([SCORES], [SCORES], None)
+    with pytest.raises(
+        UsageError, match=r"own_metric:few raised TypeError: few\(\) takes 1 .*; it is given \(outputs,"
+    ):
+        metric_of("own_metric:few")([SCORES], [SCORES], None)
+    with pytest.raises(UsageError, match=r"own_metric:words raised ValueError: .*gives a number per sample"):
+        metric_of("own_metric:words")([SCORES], [SCORES], None)
 
 
 @pytest.mark.parametrize(("name", "message"), [("bleu", "there are top1"), ("no_such_module:f", "no_such_module")])

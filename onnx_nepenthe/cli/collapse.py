@@ -13,7 +13,7 @@ from onnx_nepenthe.cli.front import collapse_to_front
 from onnx_nepenthe.cli.measuring import collapsing, with_measurements
 from onnx_nepenthe.cli.output import Output, check_paths
 from onnx_nepenthe.cli.parameters import COUNT, FILE, common, data, model, options_from, user_cache
-from onnx_nepenthe.cli.spending import spending
+from onnx_nepenthe.cli.spending import check_spending, spending
 from onnx_nepenthe.recipe import read_recipe, text_of
 from onnx_nepenthe.report.html import page_from
 from onnx_nepenthe.report.json import record_of_outcome
@@ -82,6 +82,7 @@ def collapse(
       onnx-nepenthe collapse model.onnx --data labelled.npz --max-drop 1 -o faster.onnx
       onnx-nepenthe collapse model.onnx --data labelled.npz --pareto models
     """
+    check_spending(given | {"pareto": pareto}, apply_path)
     given["cache"] = None if no_cache else cache or user_cache()
     if pareto is not None:
         single = {"-o": out, "--report": report, "--plan": plan_path, "--apply": apply_path}

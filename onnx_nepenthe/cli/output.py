@@ -21,6 +21,7 @@ from onnx_nepenthe.report.words import with_files
 
 LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 STDOUT = "-"
+_READ = "the model"
 
 
 class Output:
@@ -154,15 +155,17 @@ def check_paths(paths: Mapping[str, str | Path | None]) -> None:
     A usage error of click's own: one of ours would be recorded in the very file that must not be written.
 
     Args:
-        paths: what each is ("--json") → where; "-" and None are no files.
+        paths: what each is ("--json") → where; None is no file, and "-" is stdout, which is for JSON alone.
 
     Raises:
-        click.UsageError: no such folder, a folder itself, or two that are one file.
+        click.UsageError: no such folder, a folder itself, stdout, or two that are one file.
     """
     seen: dict[Path, str] = {}
     for what, given in paths.items():
-        if given is None or str(given) == STDOUT:
+        if given is None or (str(given) == STDOUT and what == "--json"):
             continue
+        if str(given) == STDOUT and what != _READ:
+            raise click.UsageError(f"{what} is -, but only --json goes to stdout; give a file name")
         path = Path(given).resolve()
         if path in seen:
             raise click.UsageError(f"{what} {given} is also {seen[path]}; give another name")

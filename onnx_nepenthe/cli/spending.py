@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,6 +23,30 @@ def metric(ctx: click.Context, param: click.Parameter, text: Any) -> str:
             raise click.BadParameter(str(error), ctx=ctx, param=param) from None
     return text or ""
 
+
+def check_spending(given: Mapping[str, Any], apply_path: Path | None = None) -> None:
+    """Refuse options on what may be paid that would be without effect.
+
+    Args:
+        given: parameters of the command.
+        apply_path: of the plan to apply, if any.
+
+    Raises:
+        click.UsageError: a metric and nothing to count in it; a budget and no data to spend it on; a budget beside a
+            plan, which has its own.
+    """
+    budget = [name for name, key in _BUDGETS.items() if given.get(key) is not None]
+    is_bought = bool(budget) or given.get("pareto") is not None
+    if apply_path is not None and (budget or given["metric"]):
+        wrong = " and ".join([*budget, *["--metric"] * bool(given["metric"])])
+        raise click.UsageError(f"--apply does what its plan says; leave out {wrong}")
+    if given["metric"] and not is_bought:
+        raise click.UsageError("--metric is what a budget is counted in; give --max-drop, --target-speedup or --pareto")
+    if is_bought and given["proved_only"]:
+        raise click.UsageError("--proved-only decides nothing on data, and a budget is spent on data; leave out one")
+
+
+_BUDGETS = {"--max-drop": "max_drop", "--target-speedup": "target_speedup"}
 
 spending = together(
     click.option(

@@ -68,7 +68,7 @@ class Called(Source):
         except NepentheError:
             raise
         except Exception as error:
-            raise UnreadableError(f"{self.name}: the call raised {_summary(error)}") from error
+            raise UnreadableError(f"{self.name}: the call raised {summary(error)}") from error
 
 
 class _Python:
@@ -111,7 +111,7 @@ def imported(spec: str) -> Callable[..., Any]:
         with _importing_from_current_directory():
             found: Any = importlib.import_module(module_name)
     except Exception as error:
-        raise UsageError(f"{spec}: importing {module_name!r} raised {_summary(error)}") from error
+        raise UsageError(f"{spec}: importing {module_name!r} raised {summary(error)}") from error
     for name in path.split("."):
         if not hasattr(found, name):
             raise UsageError(f"{spec}: module {module_name!r} has nothing called {path!r}")
@@ -135,7 +135,8 @@ def _importing_from_current_directory() -> Iterator[None]:
             sys.path.remove(directory)
 
 
-def _summary(error: Exception) -> str:
+def summary(error: Exception) -> str:
+    """Kind and first line of what the user's code raised."""
     return f"{type(error).__name__}: {(str(error).splitlines() or ['(no message)'])[0]}"
 
 

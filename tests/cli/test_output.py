@@ -42,6 +42,12 @@ def test_links_to_one_file_are_one_file(tmp_path: Path) -> None:
     check_paths({"the model": tmp_path / "m.onnx", "--json": "-", "--report": None})
 
 
+@pytest.mark.parametrize("what", ["--report", "--plan", "the result"])
+def test_only_json_goes_to_stdout(what: str) -> None:
+    with pytest.raises(click.UsageError, match=f"{what} is -, but only --json goes to stdout"):
+        check_paths({"the model": "-", "--json": "-", what: "-"})
+
+
 def test_the_user_s_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert user_cache() == tmp_path / "onnx-nepenthe"

@@ -54,6 +54,11 @@ def test_a_budget_is_recorded(invoke: Invoke, case: tuple[Path, Path]) -> None:
         (("--max-drop", "-1"), "--max-drop"),
         (("--target-speedup", "1"), "--target-speedup"),
         (("--metric", "bleu"), "no metric is called 'bleu'"),
+        (("--metric", "top1", "--data", "data.npz"), "give --max-drop, --target-speedup or --pareto"),
+        (("--max-drop", "1", "--data", "data.npz", "--proved-only"), "leave out one"),
+        (("--pareto", "front", "--data", "data.npz", "--proved-only"), "leave out one"),
+        (("--apply", "plan.json", "--max-drop", "1", "--metric", "kl"), "leave out --max-drop and --metric"),
+        (("--apply", "plan.json", "--target-speedup", "2"), "leave out --target-speedup"),
     ],
 )
 def test_wrong_usage_is_said(invoke: Invoke, case: tuple[Path, Path], words: tuple[str, ...], message: str) -> None:
