@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 
 from onnx_nepenthe.prune.calls import call_of_module
+from onnx_nepenthe.prune.encoders import hidden_activations
 from onnx_nepenthe.prune.finding import Found, find_calls
 from onnx_nepenthe.prune.flow import Origin, has_bypass, origins, shape_of
 from onnx_nepenthe.prune.records import Site
@@ -137,7 +138,10 @@ def _warn_of_hidden(traced: fx.GraphModule) -> None:
     """Activations inside a leaf are called where nobody looks."""
     for node in traced.graph.nodes:
         part = traced.get_submodule(str(node.target)) if node.op == "call_module" else None
-        inside = [] if part is None or isinstance(part, Rectifier) else list(part.modules())[1:]
-        hidden = sum(call_of_module(module) is not None for module in inside)
+        if part is None or isinstance(part, Rectifier):
+            continue
+        called = hidden_activations(part)
+        hidden = called + sum(call_of_module(module) is not None for module in list(part.modules())[1:])
+        mend = "; call it without masks, or write its feed-forward part as a module of your own" if called else ""
         if hidden:
-            log.warning("%s is not looked into: %d activations in it stay as they are", node.target, hidden)
+            log.warning("%s is not looked into: %d activations in it stay as they are%s", node.target, hidden, mend)

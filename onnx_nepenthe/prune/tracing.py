@@ -14,6 +14,7 @@ import torch
 from torch import fx, nn
 
 from onnx_nepenthe.errors import UnsupportedError, UsageError
+from onnx_nepenthe.prune.encoders import is_open, plain, without_fused_path
 
 SWITCHES = "by_mode"
 """Submodule of a traced network that holds its `ByMode`s."""
@@ -85,21 +86,26 @@ class _Tracer(fx.Tracer):
 
     Attributes:
         opaque: qualified names of leaves.
+        opens: whether the module being called is a part of torch that is followed all the same.
         path: qualified names of the submodules it is in; after an error, of the ones it was in.
     """
 
     def __init__(self, opaque: frozenset[str]) -> None:
         super().__init__()
-        self.opaque = opaque
+        self.opaque, self.opens = opaque, False
         self.path: list[str] = []
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self.opaque or super().is_leaf_module(m, module_qualified_name)
+        if module_qualified_name in self.opaque:
+            return True
+        return not self.opens and super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         self.path.append(self.path_of_module(m))
+        self.opens = is_open(m, args, kwargs)
+        forward = plain(m, forward) if self.opens else forward
         with _without_chance():
             result = super().call_module(m, forward, args, kwargs)
         self.path.pop()
@@ -111,7 +117,7 @@ def _graph(module: nn.Module, opaque: frozenset[str], defaults: dict[str, Any]) 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with _without_chance():
+            with _without_chance(), without_fused_path():
                 return tracer.trace(module, concrete_args=defaults or None)
     # A forward may fail in any way when its inputs are stand-ins.
     except Exception as error:

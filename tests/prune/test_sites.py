@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -262,23 +263,72 @@ def test_without_weights_the_axis_is_that_of_the_onnx_half(shape: tuple[int, ...
     assert (site.axis, site.channels, site.feeder) == (axis, shape[axis], None)
 
 
-def test_attention_of_torch_is_a_leaf_and_hidden_activations_are_said(caplog: pytest.LogCaptureFixture) -> None:
-    class Tokens(nn.Module):
+class Tokens(nn.Module):
+    """An encoder of torch, behind attention and a dense part."""
+
+    def __init__(self, mask: torch.Tensor | None = None, **options: Any) -> None:
+        super().__init__()
+        self.mask = mask
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True, **options)
+        self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(8), enable_nested_tensor=False)
+        self.mlp = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y, _ = self.attention(x, x, x, need_weights=False)
+        return x + self.encoder(self.mlp(x + y), self.mask)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+@pytest.mark.parametrize(
+    ("options", "called", "op"),
+    [
+        ({}, "ReLU", "Relu"),
+        ({"activation": "gelu", "norm_first": True}, "GELU", "Gelu"),
+        ({"activation": nn.ReLU6()}, "activation", "Clip"),
+    ],
+)
+def test_encoders_of_torch_are_looked_into(
+    options: dict[str, Any], called: str, op: str, is_training: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        traced, sites = find_sites(Tokens(**options).train(is_training), torch.randn(2, 5, 8))
+    assert traced.training == is_training
+    assert [(site.label, site.op, site.feeder, site.axis) for site in sites] == [
+        ("mlp.1", "Gelu", "mlp.0", 2),
+        (f"encoder.layers.0.{called}", op, "encoder.layers.0.linear1", 2),
+        (f"encoder.layers.1.{called}", op, "encoder.layers.1.linear1", 2),
+    ]
+    assert all(site.has_bypass for site in sites[1:])
+    assert caplog.text == ""
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("activation", [nn.GELU(), "relu"])
+def test_with_masks_they_are_leaves_and_hidden_activations_are_said(
+    activation: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokens = Tokens(torch.zeros(5, 5), activation=activation)
+    with caplog.at_level(logging.WARNING):
+        _, sites = find_sites(tokens.eval(), torch.randn(2, 5, 8))
+    assert [(site.label, site.feeder, site.axis) for site in sites] == [("mlp.1", "mlp.0", 2)]
+    assert "encoder is not looked into: 2 activations in it stay as they are" in caplog.text
+    assert ("call it without masks" in caplog.text) == (activation == "relu")
+    assert "attention is" not in caplog.text
+
+
+def test_activations_in_decoders_of_torch_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    class Decoded(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
-            self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation=nn.GELU())
-            self.mlp = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+            self.decoder = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y, _ = self.attention(x, x, x, need_weights=False)
-            return x + self.encoder(self.mlp(x + y))
+            return self.decoder(x, x).relu()
 
     with caplog.at_level(logging.WARNING):
-        _, sites = find_sites(Tokens().eval(), torch.randn(2, 5, 8))
-    assert [(site.label, site.feeder, site.axis) for site in sites] == [("mlp.1", "mlp.0", 2)]
-    assert "encoder is not looked into: 1 activations in it stay as they are" in caplog.text
-    assert "attention is" not in caplog.text
+        find_sites(Decoded(), torch.randn(2, 5, 8))
+    assert "decoder is not looked into: 1 activations in it stay as they are; call it without masks, or" in caplog.text
 
 
 def test_several_inputs_and_outputs() -> None:
