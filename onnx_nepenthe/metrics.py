@@ -33,63 +33,73 @@ def top1(outputs: list[Array], reference: list[Array], labels: Array | None) -> 
     """100 where the best class is the label.
 
     Raises:
-        UsageError: there are no labels.
+        UsageError: there are no labels, or no classes.
     """
     if labels is None:
         raise UsageError("the metric top1 needs labels; use --metric agreement, or give data with labels")
+    _check_classes("top1", reference)
     return np.asarray(100.0 * (_classes(outputs) == labels.reshape(-1)), np.float64)
 
 
 @METRICS.register("agreement")
 def agreement(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
-    """100 where the best class is that of the reference."""
+    """100 where the best class is that of the reference.
+
+    Raises:
+        UsageError: there are no classes.
+    """
+    _check_classes("agreement", reference)
     return np.asarray(100.0 * (_classes(outputs) == _classes(reference)), np.float64)
 
 
 @METRICS.register("cosine")
 def cosine(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
-    """100 times the cosine between the outputs and those of the reference, all outputs joined."""
-    a, b = _rows(outputs), _rows(reference)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return np.asarray(100.0 * np.divide((a * b).sum(axis=1), norms, out=np.ones(len(a)), where=norms > 0), np.float64)
+    """100 times the cosine between an output and that of the reference; of several outputs, the worst."""
+
+    def one(a: Scores, b: Scores) -> Scores:
+        norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        return np.asarray(100.0 * np.divide((a * b).sum(axis=1), norms, out=np.ones(len(a)), where=norms > 0))
+
+    return _worst(one, outputs, reference)
 
 
 @METRICS.register("error")
 def error(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
-    """100 less the distance to the reference's outputs in per cent of their length (not below 0)."""
-    a, b = _rows(outputs), _rows(reference)
-    length = np.linalg.norm(b, axis=1)
-    distance = np.linalg.norm(a - b, axis=1)
-    return np.asarray(
-        100.0 - np.clip(100.0 * np.divide(distance, length, out=np.zeros(len(a)), where=length > 0), 0.0, 100.0),
-        np.float64,
-    )
+    """100 less the distance to the reference's output in per cent of its length; of several outputs, the worst."""
+
+    def one(a: Scores, b: Scores) -> Scores:
+        return _less_share(np.linalg.norm(a - b, axis=1), np.linalg.norm(b, axis=1))
+
+    return _worst(one, outputs, reference)
 
 
 @METRICS.register("max-error")
 def max_error(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
-    """100 less the largest difference in per cent of the reference's largest magnitude (not below 0)."""
-    a, b = _rows(outputs), _rows(reference)
-    size = np.abs(b).max(axis=1)
-    worst = np.abs(a - b).max(axis=1)
-    return np.asarray(
-        100.0 - np.clip(100.0 * np.divide(worst, size, out=np.zeros(len(a)), where=size > 0), 0.0, 100.0), np.float64
-    )
+    """100 less the largest difference in per cent of the reference's largest magnitude; of several, the worst."""
+
+    def one(a: Scores, b: Scores) -> Scores:
+        return _less_share(np.abs(a - b).max(axis=1, initial=0.0), np.abs(b).max(axis=1, initial=0.0))
+
+    return _worst(one, outputs, reference)
 
 
 @METRICS.register("kl")
 def kl(outputs: list[Array], reference: list[Array], labels: Array | None) -> Scores:
-    """100 less 100 times the Kullback-Leibler divergence (nats) of the class probabilities from the reference's."""
+    """100 less 100 times the Kullback-Leibler divergence (nats) of the class probabilities from the reference's.
+
+    Raises:
+        UsageError: there are no classes.
+    """
+    _check_classes("kl", reference)
     p, q = log_probabilities(reference), log_probabilities(outputs)
     return np.asarray(100.0 - 100.0 * (np.exp(p) * (p - q)).sum(axis=1), np.float64)
 
 
 def default_metric(outputs: list[Array], labels: Array | None) -> str:
-    """top1 with labels, agreement for class scores, error for anything else."""
-    scores = outputs[0]
-    if scores.ndim >= 2 and scores.shape[1] > 1 and all(size == 1 for size in scores.shape[2:]):
-        return "agreement" if labels is None or labels.size != len(scores) else "top1"
-    return "error"
+    """top1 with labels, agreement for a lone output of class scores, error for anything else."""
+    if _has_classes(outputs) and labels is not None and labels.size == len(outputs[0]):
+        return "top1"
+    return "agreement" if _has_classes(outputs) and len(outputs) == 1 else "error"
 
 
 def metric_of(name: str) -> Metric:
@@ -133,14 +143,41 @@ def paired_drop(before: Scores, after: Scores, rng: np.random.Generator) -> tupl
     return float(drops.mean()), float(low), float(high)
 
 
+def _has_classes(outputs: list[Array]) -> bool:
+    """Whether the first output is (samples, two classes or more), with or without axes of size 1 behind."""
+    shape = outputs[0].shape
+    return len(shape) >= 2 and shape[1] > 1 and all(size == 1 for size in shape[2:])
+
+
+def _check_classes(name: str, outputs: list[Array]) -> None:
+    if not _has_classes(outputs):
+        shape = "x".join(map(str, outputs[0].shape[1:])) or "1"
+        raise UsageError(
+            f"the metric {name} compares classes, and the model's first output has none ({shape} numbers a sample "
+            "where a number per class is needed); use --metric error, cosine or max-error"
+        )
+
+
 def _classes(outputs: list[Array]) -> Array:
     scores = outputs[0]
     best: Array = scores.reshape(len(scores), -1).argmax(axis=1)
     return best
 
 
-def _rows(outputs: list[Array]) -> npt.NDArray[np.float64]:
-    return np.concatenate([np.asarray(o, np.float64).reshape(len(o), -1) for o in outputs], axis=1)
+def _worst(one: Callable[[Scores, Scores], Scores], outputs: list[Array], reference: list[Array]) -> Scores:
+    """Of each sample what the worst output has: joined, outputs of small numbers (scores) would hide behind boxes."""
+    points = [one(_rows(a), _rows(b)) for a, b in zip(outputs, reference, strict=True)]
+    return np.asarray(np.min(points, axis=0), np.float64)
+
+
+def _less_share(distance: Scores, size: Scores) -> Scores:
+    """100 less `distance` in per cent of `size`, not below 0; 100 where there is nothing to be far from."""
+    share = np.divide(distance, size, out=np.zeros(len(size)), where=size > 0)
+    return np.asarray(100.0 - np.clip(100.0 * share, 0.0, 100.0), np.float64)
+
+
+def _rows(output: Array) -> Scores:
+    return np.asarray(output, np.float64).reshape(len(output), -1)
 
 
 def log_probabilities(outputs: list[Array]) -> npt.NDArray[np.float64]:
@@ -151,7 +188,7 @@ def log_probabilities(outputs: list[Array]) -> npt.NDArray[np.float64]:
     >>> np.exp(log_probabilities([np.array([[0.0, 0.0]])])).tolist()
     [[0.5, 0.5]]
     """
-    rows = _rows(outputs[:1])
+    rows = _rows(outputs[0])
     if rows.size and (rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=ROUNDING):
         return np.asarray(np.log(rows.clip(SMALLEST)), np.float64)
     return _log_softmax(rows)

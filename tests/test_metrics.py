@@ -38,10 +38,30 @@ def test_top1_without_labels_says_what_to_do() -> None:
         METRICS["top1"]([SCORES], [SCORES], None)
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (2,), (2, 3, 4, 4), (2, 1, 3)])
+@pytest.mark.parametrize("name", ["top1", "agreement", "kl"])
+def test_classes_are_compared_only_where_there_are_any(name: str, shape: tuple[int, ...]) -> None:
+    """One number a sample has the same best class whatever it is: every model would be perfect."""
+    outputs = [np.ones(shape)]
+    with pytest.raises(UsageError, match=f"the metric {name} compares classes, .*; use --metric error"):
+        METRICS[name](outputs, outputs, np.array([0, 0]))
+    assert default_metric(outputs, np.array([0, 0])) == "error"
+
+
 def test_error_is_relative_distance() -> None:
     assert METRICS["error"]([SCORES * 1.1], [SCORES], None) == pytest.approx([90.0, 90.0])
     assert METRICS["max-error"]([SCORES * 1.1], [SCORES], None) == pytest.approx([90.0, 90.0])
     assert METRICS["cosine"]([SCORES * 1.1], [SCORES], None) == pytest.approx([100.0, 100.0])
+
+
+@pytest.mark.parametrize("name", ["error", "max-error", "cosine"])
+def test_of_several_outputs_the_worst_counts(name: str) -> None:
+    """Boxes in pixels beside scores of 0 to 1: scores that are all wrong are not hidden."""
+    boxes, scores = np.array([[100.0, 300.0], [50.0, 80.0]]), np.array([[0.1, 0.9], [0.2, 0.8]])
+    alone = METRICS[name]([scores[:, ::-1]], [scores], None)
+    both = METRICS[name]([boxes, scores[:, ::-1]], [boxes, scores], None)
+    assert both.tolist() == alone.tolist()
+    assert (both < 60).all()
 
 
 def test_kl_by_hand() -> None:
@@ -54,6 +74,8 @@ def test_default_metric_follows_outputs_and_labels() -> None:
     assert default_metric([SCORES], np.array([0, 1])) == "top1"
     assert default_metric([SCORES], None) == "agreement"
     assert default_metric([np.zeros((2, 3, 8, 8))], None) == "error"
+    assert default_metric([SCORES, SCORES], np.array([0, 1])) == "top1"
+    assert default_metric([SCORES, SCORES], None) == "error"
 
 
 def test_paired_drop_has_its_interval_around_the_mean() -> None:
