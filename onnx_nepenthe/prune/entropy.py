@@ -126,16 +126,16 @@ class _Bounds:
     axis: int
     low: Tensor
     high: Tensor
-    margin: float
+    pressure: Pressure
 
     @classmethod
     def of(cls, subject: Subject, name: str, pressure: Pressure, statistics: SiteStatistics) -> _Bounds:
         rectifier = subject.rectifier(name)
         ends, place = goal(rectifier.activation, statistics, pressure.off_share), rectifier.slope.device
-        return cls(rectifier.site.axis, _float(ends.low, place), _float(ends.high, place), pressure.margin)
+        return cls(rectifier.site.axis, _float(ends.low, place), _float(ends.high, place), pressure)
 
     def cost(self, z: Tensor) -> Tensor:
-        return hinge(by_channel(z, self.axis), self.low, self.high, self.margin).sum()
+        return hinge(by_channel(z, self.axis), self.low, self.high, self.pressure).sum()
 
 
 def _float(values: FloatArray, device: torch.device) -> Tensor:
@@ -175,14 +175,15 @@ def normal_above(norm: nn.Module, knots: Tensor) -> Tensor:
     return share
 
 
-def hinge(flat: Tensor, low: Tensor, high: Tensor, margin: float) -> Tensor:
-    """Per channel, (channels,): how far z is from staying `margin` deviations inside [low, high].
+def hinge(flat: Tensor, low: Tensor, high: Tensor, pressure: Pressure) -> Tensor:
+    """Per channel, (channels,): how far z is, in deviations, from staying inside [low, high] by margin and distance.
 
     The worst observation and the mean over observations are added: the entropy is 0 only when the worst one agrees.
     """
     deviation, varies = spread(flat)
     deviation = deviation.detach()
     # Between two knots there is room for at most a quarter of their distance on each side.
-    slack = torch.minimum(margin * deviation.squeeze(1), (high - low) / 4).unsqueeze(1)
+    wanted = (pressure.margin * deviation.squeeze(1)).clamp(min=pressure.distance)
+    slack = torch.minimum(wanted, (high - low) / 4).unsqueeze(1)
     excess = torch.maximum(low.unsqueeze(1) + slack - flat, flat - high.unsqueeze(1) + slack).clamp(min=0) / deviation
     return torch.where(varies, excess.amax(dim=1) + excess.mean(dim=1), torch.zeros_like(low))

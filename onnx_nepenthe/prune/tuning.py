@@ -29,6 +29,7 @@ class Pressure:
             the signal.
         clamp: shares nearer to 0 or 1 are not driven further.
         margin: of the hinge, in standard deviations.
+        distance: of the hinge, in units of z: from the knots at least, where the margin is less.
     """
 
     weight: float = 0.1
@@ -39,6 +40,7 @@ class Pressure:
     clamp: float = 1e-4
     margin: float = 1.0
     start: float = 1.0
+    distance: float = 0.0
 
     def weight_after(self, done: float) -> float:
         """Weight of the term when a share `done` of the training lies behind.
@@ -53,6 +55,8 @@ class Pressure:
             raise UsageError(f"pressure: off_share is {self.off_share}; it must be at least 0.5 and below 1")
         if not 0 < self.clamp < 0.5:
             raise UsageError(f"pressure: clamp is {self.clamp}; it must be between 0 and 0.5")
+        if not self.distance >= 0:
+            raise UsageError(f"pressure: distance is {self.distance}; it must be 0 or more")
         if not 0 < self.start <= 1:
             raise UsageError(f"pressure: start is {self.start}; it must be above 0 and at most 1")
         if not (self.weight > 0 and self.temperature > 0 and self.margin > 0 and self.layers > 0):

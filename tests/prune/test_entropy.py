@@ -66,6 +66,16 @@ def test_the_weight_rises_from_its_start_to_all_of_it() -> None:
     assert last == pytest.approx(float(value(z, Pressure(weight=0.5))))
 
 
+def test_the_hinge_keeps_a_distance_in_units_of_z_where_a_deviation_is_less() -> None:
+    """Deviation 0.01: 1 to 3 deviations from the knot, 0.1 wanted."""
+    z = torch.tensor([[0.01], [0.03]])
+    assert float(value(z, Pressure(weight=1.0, surrogate="hinge"))) == 0
+    assert float(value(z, Pressure(weight=1.0, surrogate="hinge", distance=0.1))) == pytest.approx(9 + 8)
+    # Between two knots there is room for a quarter of their distance.
+    inside = torch.tensor([[1.5], [4.5]])
+    assert float(value(inside, Pressure(weight=1.0, surrogate="hinge", distance=5.0), nn.ReLU6())) == 0
+
+
 @pytest.mark.parametrize("surrogate", SURROGATES)
 def test_channels_that_are_mostly_on_are_driven_on_and_those_nearly_always_off_off(surrogate: Surrogate) -> None:
     up, middle, rather_off, off = pull(draws(1.0, 0.0, -0.6, -1.6), Pressure(surrogate=surrogate))

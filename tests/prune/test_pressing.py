@@ -85,7 +85,9 @@ def test_the_average_decides_which_is_lowest() -> None:
     assert lowest(layers, 1, average="all") == ("mixed",)
 
 
-@pytest.mark.parametrize("options", [{"off_share": 1.0}, {"clamp": 0.5}, {"weight": 0.0}, {"margin": -1.0}])
+@pytest.mark.parametrize(
+    "options", [{"off_share": 1.0}, {"clamp": 0.5}, {"weight": 0.0}, {"margin": -1.0}, {"distance": -0.1}]
+)
 def test_a_pressure_that_cannot_be_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="pressure: "):
         Pressure(**options)  # type: ignore[arg-type]

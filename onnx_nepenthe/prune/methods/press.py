@@ -35,6 +35,7 @@ class PressConfig:
     weight: Annotated[float, "of the regulariser, at the end of a training"] = 0.03
     start: Annotated[float, "share of the weight that a training begins with"] = 0.1
     margin: Annotated[float, "of the hinge: distance from the knots, in standard deviations"] = 1.0
+    distance: Annotated[float, "of the hinge: distance from the knots at least, in units of z"] = 0.0
     frozen: Annotated[float, "share of a training, at its end, in which BatchNorms use their running statistics"] = 0.1
     off_share: Annotated[float, "a channel is pressed to OFF only when it is OFF this often"] = 0.85
 
@@ -53,6 +54,7 @@ class PressConfig:
             self.weight,
             surrogate=self.surrogate,
             margin=self.margin,
+            distance=self.distance,
             off_share=self.off_share,
             start=self.start,
         )
