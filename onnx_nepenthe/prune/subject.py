@@ -17,7 +17,7 @@ from onnx_nepenthe.prune.records import BoolArray, Layer, Note, Proposal, Site, 
 from onnx_nepenthe.prune.rectifier import Rectifier
 from onnx_nepenthe.prune.running import Inputs
 from onnx_nepenthe.prune.sites import find_sites, rectifiers_of
-from onnx_nepenthe.prune.weights import from_matrix, matrix_of, matrix_shape, weight_of
+from onnx_nepenthe.prune.weights import from_matrix, matrix_of, matrix_shape, owners, weight_of
 from onnx_nepenthe.regimes import FloatArray
 
 
@@ -35,6 +35,7 @@ class Subject:
         self._rectifiers = rectifiers_of(module)
         feeders = dict.fromkeys(site.feeder for site in self.sites if site.feeder is not None)
         self.masks = {name: torch.ones(matrix_shape(self.feeder(name)), dtype=torch.bool) for name in feeders}
+        self._owners = owners({name: self.feeder(name) for name in feeders})
 
     @classmethod
     def of(cls, module: nn.Module, example_inputs: Inputs, leaves: Sequence[str] = ()) -> Subject:
@@ -46,7 +47,8 @@ class Subject:
             leaves: qualified names of submodules that are not looked into; `*` stands for any text.
 
         Raises:
-            UnsupportedError: the module cannot be traced; says which submodule to mark as a leaf.
+            UnsupportedError: the module cannot be traced; says which submodule to mark as a leaf. Or two layers share
+                a weight that they read in different ways.
             UsageError: a leaf that is not there.
         """
         return cls(*find_sites(module, example_inputs, leaves))
@@ -79,16 +81,17 @@ class Subject:
         return self.rectifier(name).mode == "line"
 
     def prunable(self) -> tuple[Site, ...]:
-        """The sites that have weights of their own: the first site of each feeder, in the order of the graph."""
-        first = {site.feeder: site for site in reversed(self.sites) if site.feeder is not None}
-        return tuple(site for site in self.sites if site.feeder is not None and first[site.feeder] is site)
+        """The sites that have weights of their own: the first site of each weight, in the order of the graph."""
+        fed = [site for site in self.sites if site.feeder is not None]
+        first = {self._owner(site): site for site in reversed(fed)}
+        return tuple(site for site in fed if first[self._owner(site)] is site)
 
     def notes(self) -> tuple[Note, ...]:
         """Why each of the other sites is not in `prunable`."""
         prunable = {site.name: site for site in self.prunable()}
-        owners = {site.feeder: site for site in prunable.values()}
+        first = {self._owner(site): site for site in prunable.values()}
         return tuple(
-            Note(site.name, f"its weights, {site.feeder}, are counted with {owners[site.feeder].label}")
+            Note(site.name, f"its weights, {site.feeder}, are counted with {first[self._owner(site)].label}")
             if site.feeder is not None
             else Note(site.name, "no convolution or dense layer of its own makes its channels")
             for site in self.sites
@@ -199,7 +202,12 @@ class Subject:
             raise UsageError(f"no site is fed by {feeder!r}; feeders are {', '.join(self.masks) or 'none'}")
         if known.shape != mask.shape:
             raise UsageError(f"a mask of {feeder} has shape {tuple(known.shape)}, not {mask.shape}")
-        known &= torch.as_tensor(mask).to(known.device)
+        for name, owner in self._owners.items():
+            if owner == self._owners[feeder]:
+                self.masks[name] &= torch.as_tensor(mask).to(self.masks[name].device)
+
+    def _owner(self, site: Site) -> str | None:
+        return None if site.feeder is None else self._owners[site.feeder]
 
 
 def _one_line(error: Exception) -> str:

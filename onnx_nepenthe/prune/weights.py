@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
+from onnx_nepenthe.errors import UnsupportedError
 from onnx_nepenthe.regimes import FloatArray
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -58,3 +61,25 @@ def matrix_of(module: nn.Module) -> FloatArray:
     """A copy of the weight, float64 (out, in · taps)."""
     matrix: FloatArray = as_matrix(module, weight_of(module)).cpu().double().numpy().copy()
     return matrix
+
+
+def owners(modules: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Name of each module → name of the first one that has the same weight, itself as a rule.
+
+    Raises:
+        UnsupportedError: two share a weight and read it as different matrices, so that one mask would not fit both.
+    """
+    first: dict[int, str] = {}
+    for name, module in modules.items():
+        own = first.setdefault(id(weight_of(module)), name)
+        if _layout(module) != _layout(modules[own]):
+            raise UnsupportedError(
+                f"{own} and {name} share one weight and read it in different ways; give each a weight of its own"
+            )
+    return {name: first[id(weight_of(module))] for name, module in modules.items()}
+
+
+def _layout(module: nn.Module) -> tuple[bool, object]:
+    """What the matrix of a weight depends on besides the weight."""
+    is_transposed = isinstance(module, TRANSPOSED)
+    return is_transposed, module.groups if is_transposed else None

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
 
-from onnx_nepenthe.errors import UnreadableError, UsageError  # noqa: E402
+from onnx_nepenthe.errors import UnreadableError, UnsupportedError, UsageError  # noqa: E402
 from onnx_nepenthe.prune.records import Proposal, SiteStatistics  # noqa: E402
 from onnx_nepenthe.prune.subject import Subject  # noqa: E402
 from onnx_nepenthe.regimes import RegimeCounts  # noqa: E402
@@ -85,6 +85,38 @@ def test_weights_that_are_used_twice_count_once() -> None:
     made = Subject.of(Twice(), torch.randn(2, 4))
     assert [site.name for site in made.prunable()] == ["relu"]
     assert [note.reason for note in made.notes()] == ["its weights, fc, are counted with ReLU, call 1"]
+
+
+class Tied(nn.Module):
+    """Two convolutions with one weight, the second of them of another kind on request."""
+
+    def __init__(self, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(4, 4, 3, padding=1), second
+        self.second.weight = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.second(torch.relu(self.first(x))))
+
+
+def test_two_layers_that_share_a_weight_share_its_mask_and_count_once() -> None:
+    own = Subject.of(Tied(nn.Conv2d(4, 4, 3, dilation=2)), torch.rand(2, 4, 6, 6))
+    assert [site.feeder for site in own.sites] == ["first", "second"]
+    assert [site.feeder for site in own.prunable()] == ["first"]
+    assert [note.reason for note in own.notes()] == ["its weights, second, are counted with ReLU, call 1"]
+    for feeder, row in (("first", 0), ("second", 1)):
+        mask = np.ones((4, 36), bool)
+        mask[row] = False
+        own.apply(Proposal(masks={feeder: mask}), {})
+    assert torch.equal(own.masks["first"], own.masks["second"])
+    first, second = (own.module.get_submodule(name).weight for name in ("first", "second"))
+    assert first is second
+    assert [int(row.count_nonzero()) for row in first] == [0, 0, 36, 36]
+
+
+def test_a_shared_weight_that_is_read_in_two_ways_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="first and second share one weight and read it in different ways"):
+        Subject.of(Tied(nn.ConvTranspose2d(4, 4, 3, padding=1)), torch.rand(2, 4, 6, 6))
 
 
 def test_layers_are_what_a_method_sees() -> None:
