@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 NOTHING = "nothing known"
+FREEZE = "weights as constants (--freeze-initializers)"
 _WORDS = (
     ("data", "--data"),
     ("data", "--proved-only"),
@@ -12,7 +13,7 @@ _WORDS = (
     ("a budget (--max-drop)", "--max-drop"),
     ("pruning or fine-tuning", "prune"),
     ("pruning or fine-tuning", "fine-tuning"),
-    ("weights as constants (--freeze-initializers)", "--freeze-initializers"),
+    (FREEZE, "--freeze-initializers"),
     ("another device, or --latency off", "--latency off"),
     ("another export of the model", "convert the model"),
     ("another export of the model", "export the model"),

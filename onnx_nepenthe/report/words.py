@@ -11,10 +11,12 @@ from onnx_nepenthe.latency import Comparison
 from onnx_nepenthe.outcome import Inspection, Outcome
 from onnx_nepenthe.report.channels import BOUND_TO_HAVE
 from onnx_nepenthe.report.facts import ALIKE, RefusalGroup, all_refusals, facts_of, grouped
-from onnx_nepenthe.report.remedies import remedies_of
+from onnx_nepenthe.report.remedies import FREEZE, remedies_of
 from onnx_nepenthe.report.text import clean, milliseconds, plural, threads
 from onnx_nepenthe.verify import Verdict
 
+FEW_SAMPLES = 60
+"""Fewer leave it open whether more than one in twenty contradicts what was observed."""
 _NUMBERS = re.compile(r"^(at least )?\d+ of \d+ ")
 
 
@@ -24,7 +26,7 @@ def closing_line(outcome: Outcome, name: str, output: Path | None) -> str:
         result = f"{output} is a copy of {name}" if output is not None else "the result is the model that came in"
         why, then = _nothing(outcome)
         return clean(f"nothing could be collapsed{why}; {result}{then}")
-    gains = f"{gain_words(outcome)}, {paid_words(outcome)}{_checked(outcome)}"
+    gains = f"{gain_words(outcome)}, {paid_words(outcome)}{_checked(outcome)}{_caution(outcome)}"
     return clean(f"{output} written: {gains}" if output is not None else f"collapsed: {gains}")
 
 
@@ -37,6 +39,8 @@ def gain_words(outcome: Outcome) -> str:
         ("nodes", before.size.nodes, after.size.nodes),
     )
     changed = [f"{what} {old} → {new}" for what, old, new in pairs if old != new]
+    if not changed and before.size.parameters != after.size.parameters:
+        changed = [f"parameters {before.size.parameters:,} → {after.size.parameters:,}"]
     speed = [] if outcome.latency is None else [speed_words(outcome.latency)]
     return ", ".join([*changed, *speed]) or "rewritten"
 
@@ -70,6 +74,15 @@ def _checked(outcome: Outcome) -> str:
     if outcome.verdict is None and outcome.price is not None:
         return f"checked on {plural(outcome.price.samples, 'sample')} kept apart"
     return check_words(outcome.verdict)
+
+
+def _caution(outcome: Outcome) -> str:
+    """That few samples decided, which the tables say in more words; "" where many did, or none had to."""
+    samples = outcome.inspection.samples
+    grounds = [facts_of(row).evidence for row in outcome.inspection.rows]
+    grounds += [cut.evidence for step in outcome.steps for cut in step.cuts]
+    rests_on_data = any(isinstance(evidence, Observed) for evidence in grounds)
+    return f", decided on {plural(samples, 'sample')} only" if rests_on_data and 0 < samples < FEW_SAMPLES else ""
 
 
 def check_words(verdict: Verdict | None) -> str:
@@ -153,9 +166,10 @@ def with_files(line: str, written: Sequence[Path]) -> str:
 
 
 def next_step(inspection: Inspection, outcome: Outcome | None = None) -> str:
-    """What to try: what lets the model run, then data where there are none, then what lifts the most refusals.
+    """What to try: what lets the model run, then what lets more be decided, then what lifts the most refusals.
 
-    To take what is slower comes last; "" when nothing is known to help.
+    The second is data where there are none, or weights that may be read. To take what is slower comes last; "" when
+    nothing is known to help.
     """
     found = _foremost(inspection, outcome)
     return "" if found is None else found.lift
@@ -163,8 +177,9 @@ def next_step(inspection: Inspection, outcome: Outcome | None = None) -> str:
 
 def _foremost(inspection: Inspection, outcome: Outcome | None) -> RefusalGroup | None:
     def rank(group: RefusalGroup) -> tuple[bool, bool, bool, int]:
-        wants_data = not inspection.samples and "data" in remedies_of(group.lift)
-        return group.stage == "model", wants_data, group.stage != "latency", len(group.where)
+        remedies = remedies_of(group.lift)
+        decides = (not inspection.samples and "data" in remedies) or FREEZE in remedies
+        return group.stage == "model", decides, group.stage != "latency", len(group.where)
 
     groups = [group for group in grouped(all_refusals(inspection, outcome)) if group.lift]
     return max(groups, key=rank, default=None)

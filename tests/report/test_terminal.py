@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from onnx_nepenthe.cutting import Cut
 from onnx_nepenthe.evidence import Observed
 from onnx_nepenthe.latency import Footprint, Quantiles, Timing
 from onnx_nepenthe.linearise import PAY, Undecided
@@ -20,6 +21,7 @@ from onnx_nepenthe.report.grid import places, print_line
 from onnx_nepenthe.report.terminal import MOST_ROWS, print_inspection, print_outcome, print_verdict
 from onnx_nepenthe.report.timings import bench_line, print_timings
 from onnx_nepenthe.report.words import bounds_words, closing_line, comparison_line, inspection_line, next_step
+from onnx_nepenthe.steps import Step
 from tests.helpers import outcomes
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -120,10 +122,34 @@ def test_the_last_line_wraps_between_words_on_a_terminal() -> None:
     assert {line.strip()[-5:] for line in lines} == {"chars"}
 
 
+def test_the_closing_line_warns_where_few_samples_decided() -> None:
+    found = outcomes.outcome()
+    enough = dataclasses.replace(found, inspection=dataclasses.replace(found.inspection, samples=60))
+    assert closing_line(enough, "m", None).endswith("verified on 60 samples")
+    proved = dataclasses.replace(
+        found, inspection=dataclasses.replace(found.inspection, rows=found.inspection.rows[1:])
+    )
+    assert closing_line(proved, "m", None).endswith("verified on 60 samples")
+    grounds = Cut("fc", "fc", 1, (), (), (), (), Observed(30, 1, 30))
+    cut = dataclasses.replace(proved, steps=(Step(cuts=(grounds,)),))
+    assert closing_line(cut, "m", None).endswith("verified on 60 samples, decided on 30 samples only")
+
+
+def test_fewer_channels_alone_are_fewer_parameters() -> None:
+    found = outcomes.outcome()
+    before = found.inspection.side
+    after = dataclasses.replace(before, size=dataclasses.replace(before.size, parameters=before.size.parameters - 1500))
+    line = closing_line(dataclasses.replace(found, after=after), "m", None)
+    assert line.startswith(
+        f"collapsed: parameters {before.size.parameters:,} → {after.size.parameters:,}, 1.50x faster"
+    )
+
+
 def test_the_closing_line_says_what_was_written_or_what_to_try() -> None:
     line = closing_line(outcomes.outcome(), "m.onnx", Path("out.onnx"))
     assert line == (
-        "out.onnx written: rectifiers 5 → 4, weighted depth 6 → 5, nodes 20 → 17, 1.50x faster, verified on 60 samples"
+        "out.onnx written: rectifiers 5 → 4, weighted depth 6 → 5, nodes 20 → 17, 1.50x faster, verified on 60 "
+        "samples, decided on 30 samples only"
     )
     nothing = closing_line(outcomes.outcome(collapsed=False), "m.onnx", Path("out.onnx"))
     assert nothing == (
@@ -208,6 +234,14 @@ def test_data_come_first_where_there_are_none() -> None:
     many = dataclasses.replace(outcomes.outcome(collapsed=False), inspection=bare, refusals=(other,) * 9)
     assert next_step(bare, many).startswith("give --data")
     assert next_step(dataclasses.replace(bare, samples=30), many).startswith("convert")
+
+
+def test_weights_that_nobody_may_read_come_before_data_where_they_stop_more() -> None:
+    bare = without_data("give --data")
+    frozen = Refusal("a", "reader", "its weights are not constant", "--freeze-initializers fixes them")
+    many = dataclasses.replace(outcomes.outcome(collapsed=False), inspection=bare, refusals=(frozen,) * 9)
+    assert next_step(bare, many) == "--freeze-initializers fixes them"
+    assert next_step(bare, dataclasses.replace(many, refusals=())) == "give --data"
 
 
 def test_the_next_step_is_data_when_there_were_none() -> None:
