@@ -101,6 +101,13 @@ def test_python_blocks_are_python(page: Path) -> None:
         ast.parse(block.text)
 
 
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_no_block_is_empty(page: Path) -> None:
+    for block in blocks(page.read_text(encoding="utf-8")):
+        assert block.text.strip()
+        assert block.language != "console" or block.commands, block.text
+
+
 def templates() -> Iterator[re.Pattern[str]]:
     """Every text of the source that is long enough to be known again, with anything for what is put in."""
     for file in (ROOT / "onnx_nepenthe").rglob("*.py"):
