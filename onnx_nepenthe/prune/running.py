@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
@@ -40,7 +42,7 @@ def evaluate(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> list[torch.
             result = module(*(value.clone() for value in inputs))
     # A network may fail in any way on inputs that are not for it.
     except Exception as error:
-        raise cannot_run(inputs, error) from error
+        raise cannot_run(inputs, error, other_type(module, inputs)) from error
     return [value for value in pytree.tree_leaves(result) if isinstance(value, torch.Tensor)]
 
 
@@ -73,11 +75,26 @@ def check_agrees(expected: list[torch.Tensor], found: list[torch.Tensor]) -> Non
         raise UnsupportedError(DIFFERS)
 
 
-def cannot_run(inputs: tuple[torch.Tensor, ...], error: Exception) -> UnsupportedError:
-    """The error for a network that fails on the example."""
+def cannot_run(inputs: tuple[torch.Tensor, ...], error: Exception, hint: str = "") -> UnsupportedError:
+    """The error for a network that fails on the example; `hint` says what may be behind it."""
     shapes = ", ".join(str(tuple(value.shape)) for value in inputs)
     reason = str(error).split("\n")[0] or type(error).__name__
-    return UnsupportedError(f"the network cannot be run on the example of shape {shapes}: {reason}")
+    more = f"; {hint}" if hint else ""
+    return UnsupportedError(f"the network cannot be run on the example of shape {shapes}: {reason}{more}")
+
+
+def other_type(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> str:
+    """Which input is of another type than the weights, and what to do about it; "" when none is."""
+    weight = next((parameter for parameter in module.parameters() if parameter.is_floating_point()), None)
+    named = list(inspect.signature(module.forward).parameters)
+    for at, value in enumerate(inputs):
+        if weight is None or value.dtype == weight.dtype:
+            continue
+        wanted, given = (str(kind).removeprefix("torch.") for kind in (weight.dtype, value.dtype))
+        scaled = "" if value.is_floating_point() else ", and scale them (pixels: x / 255)"
+        name = repr(named[at]) if at < len(named) else str(at + 1)
+        return f"input {name} is {given} and the weights are {wanted}: convert the data, x.to(torch.{wanted}){scaled}"
+    return ""
 
 
 def _scale(values: torch.Tensor) -> float:

@@ -31,6 +31,26 @@ def test_a_network_that_fails_on_the_example_is_an_error() -> None:
         evaluate(nn.Linear(4, 4), (torch.randn(2, 5),))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "given", "mend"),
+    [
+        (torch.float64, "float64", r"x\.to\(torch\.float32\)$"),
+        (torch.uint8, "uint8", r"x\.to\(torch\.float32\), and scale them \(pixels: x / 255\)$"),
+        (torch.int64, "int64", r"x\.to\(torch\.float32\), and scale them"),
+    ],
+)
+def test_an_input_of_another_type_than_the_weights_is_named(dtype: torch.dtype, given: str, mend: str) -> None:
+    words = rf"input 'input' is {given} and the weights are float32: convert the data, {mend}"
+    with pytest.raises(UnsupportedError, match=words) as caught:
+        evaluate(nn.Linear(4, 4), (torch.ones(2, 4).to(dtype),))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_input_of_another_type_that_the_network_takes_is_fine() -> None:
+    assert evaluate(nn.Embedding(4, 3), (torch.tensor([[1, 2]]),))[0].shape == (1, 2, 3)
+    assert evaluate(nn.Linear(4, 4).double(), (torch.ones(2, 4).double(),))[0].dtype == torch.float64
+
+
 def test_a_trace_that_cannot_be_run_is_an_error() -> None:
     traced = fx.symbolic_trace(nn.Linear(4, 4))
     with pytest.raises(UnsupportedError, match="cannot be followed"):
