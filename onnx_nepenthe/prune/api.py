@@ -186,8 +186,19 @@ def prune_splits(
     subject = Subject.of(model, example, leaves)
     if training is None:
         check_trial(subject.module, splits)
+    _check_prunable(subject)
     result = run(subject, found, own, splits, training or Trainer(recipe or Recipe()), settings, tell)
     return Pruned(subject, result, splits, example)
+
+
+def _check_prunable(subject: Subject) -> None:
+    if not subject.sites:
+        raise UsageError(
+            "the network calls no activation that can be pruned (those inside leaves, scripted modules and parts of "
+            "torch.nn are not seen)"
+        )
+    if not subject.prunable():
+        raise UsageError(f"no activation can be pruned; {subject.sites[0].label}: {subject.notes()[0].reason}")
 
 
 def open_splits(

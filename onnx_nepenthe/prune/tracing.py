@@ -59,7 +59,7 @@ def trace(module: nn.Module, given: int, leaves: Sequence[str] = ()) -> fx.Graph
         part.training = was_training
     traced = fx.GraphModule(module, graphs[0], type(module).__name__)
     traced.training = module.training
-    _merge(traced, graphs[1])
+    _merge(traced, graphs[1], module)
     for node in [node for node in traced.graph.nodes if node.op == "placeholder"][given:]:
         _erase(traced.graph, node)
     traced.recompile()
@@ -170,14 +170,24 @@ def _erase(graph: fx.Graph, node: fx.Node) -> None:
     graph.erase_node(node)
 
 
-def _merge(traced: fx.GraphModule, evaluation: fx.Graph) -> None:
+def _merge(traced: fx.GraphModule, evaluation: fx.Graph, module: nn.Module) -> None:
     """Give the graph of the training mode a `ByMode` wherever the one of the evaluation mode has another constant."""
     same = dict(zip(list(traced.graph.nodes), evaluation.nodes, strict=False))
     for node, other in same.items():
-        if (node.op, node.target) != (other.op, other.target):
+        if not _same_call(module, node, other):
             raise _other_path(node, other)
         node.args = _common(traced, node, same, node.args, other.args)
         node.kwargs = _common(traced, node, same, node.kwargs, other.kwargs)
+
+
+def _same_call(module: nn.Module, node: fx.Node, other: fx.Node) -> bool:
+    """Whether two traces of `module` call the same there; a tensor that forward makes has a name of its own in each."""
+    if (node.op, node.target) == (other.op, other.target):
+        return True
+    if node.op != "get_attr" or other.op != "get_attr":
+        return False
+    one, another = (getattr(module, str(call.target), None) for call in (node, other))
+    return isinstance(one, torch.Tensor) and isinstance(another, torch.Tensor) and one.equal(another)
 
 
 def _common(traced: fx.GraphModule, node: fx.Node, same: dict[fx.Node, fx.Node], mine: Any, other: Any) -> Any:

@@ -97,6 +97,24 @@ def test_another_path_in_training_is_refused_by_name() -> None:
         trace(Inside(OtherPath()), 1)
 
 
+class OwnTensor(nn.Module):
+    """Makes a tensor in forward; another one in training on request."""
+
+    def __init__(self, differs: bool) -> None:
+        super().__init__()
+        self.differs = differs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.maximum(x, torch.full((4,), 1.0 if self.differs and self.training else 0.0)) + torch.arange(4)
+
+
+def test_tensors_that_forward_makes_are_the_same_in_both_modes() -> None:
+    network, x = Inside(OwnTensor(differs=False)), torch.randn(4, 4)
+    assert torch.equal(trace(network, 1)(x), network(x))
+    with pytest.raises(UnsupportedError, match=r"layer\.1: it takes another path in training"):
+        trace(Inside(OwnTensor(differs=True)), 1)
+
+
 def test_constants_follow_the_mode() -> None:
     network = Inside(OtherConstant())
     traced, x = trace(network, 1), torch.randn(4, 4)

@@ -83,6 +83,21 @@ def test_prune_asks_first() -> None:
         prune(Returning(lambda y: (y, y)), NUMBERS, validation=NUMBERS, recipe=Recipe(epochs=1, batch=4))
 
 
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (nn.Linear(2, 3), "the network calls no activation that can be pruned"),
+        (
+            nn.Sequential(nn.ReLU(), nn.Linear(2, 3)),
+            "no activation can be pruned; 0: no convolution or dense layer of its own makes its channels",
+        ),
+    ],
+)
+def test_networks_without_anything_to_prune_are_not_trained(network: nn.Module, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        prune(network, NUMBERS, validation=NUMBERS, recipe=Recipe(epochs=1, batch=4))
+
+
 def test_probabilities_can_be_trained_on_and_told_right_from_wrong() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
