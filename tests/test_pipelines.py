@@ -18,6 +18,8 @@ import onnx
 import onnxruntime
 import pytest
 
+import onnx_nepenthe
+
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"
 PAGE = (ROOT / "docs" / "pipelines.md").read_text(encoding="utf-8")
@@ -75,7 +77,10 @@ def test_the_workflow_and_the_hook_run_the_same_command(folder: Path) -> None:
     (command,) = [step["run"] for step in steps if step.get("run", "").startswith("onnx-nepenthe")]
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
     (used,) = config["repos"][0]["hooks"]
-    assert used["id"] == hook["id"]
+    needed = {"additional_dependencies": [f"onnx-nepenthe[cpu]=={onnx_nepenthe.__version__}"], "args": used["args"]}
+    del hook["description"]
+    assert used == hook | needed
+    assert config["repos"][0]["repo"] == "local"
     assert f"{hook['entry']} {shlex.join(used['args'])}" == command
     assert run(command, folder).returncode == 1, "there is no evidence yet"
     measure = command.replace("--against", "--json")
