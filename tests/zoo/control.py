@@ -116,7 +116,9 @@ def specimens() -> Iterator[Specimen]:
         turns,
     )
     scan = {"Scan": 1, "Gemm": 1, "Add": 1}
-    yield Specimen("Scan", inside(_SCAN), scan, {"x": normal(3, 2, 4), "s": normal(2, 4)})
+    scanned = {"x": normal(3, 2, 4), "s": normal(2, 4)}
+    yield Specimen("Scan", inside(_SCAN), scan, scanned)
+    yield Specimen("Scan with captured weights", outside(_SCAN), scan, scanned)
     yield Specimen("If in a Loop", outside(_NESTED), {"Loop": 1, "If": 1, "Conv": 2, "Identity": 1, "Less": 1}, turns)
 
 

@@ -25,6 +25,8 @@ def specimens() -> Iterator[Specimen]:
     yield Specimen("an output without a shape", _shapeless(paired(builder())), one)
     yield Specimen("notes on every value", onnx.shape_inference.infer_shapes(paired(builder())), one)
     yield Specimen("automatic padding", _automatic(), {"Conv": 1})
+    yield Specimen("automatic padding with strides", _strided(), {"Conv": 1})
+    yield Specimen("a transposed convolution with a stride", _transposed(), {"ConvTranspose": 1})
     yield Specimen("a batch of none", paired(builder()), one, {"x": normal(0, 3, 6, 5)}, engines=(RUNTIME,))
     yield Specimen("a layer without channels", _without_channels(), {"Gemm": 1}, {"x": normal(2, 4)})
     half, double = (paired(builder(dtype=dtype)) for dtype in ("float16", "double"))
@@ -62,6 +64,20 @@ def _automatic() -> onnx.ModelProto:
     g = builder()
     padded = g.conv("x", (3, 4), (3, 3), auto_pad="SAME_UPPER")
     return g.model({"x": ["N", 3, 6, 5]}, [g.conv(padded, (4, 2), (1, 1), auto_pad="SAME_LOWER")])
+
+
+def _strided() -> onnx.ModelProto:
+    """How much is padded depends on the sizes; without padding it does not."""
+    g = builder()
+    padded = g.conv("x", (3, 4), (3, 3), auto_pad="SAME_LOWER", strides=[2, 2])
+    return g.model({"x": ["N", 3, 6, 5]}, [g.conv(padded, (4, 2), (2, 2), auto_pad="VALID", strides=[2, 1])])
+
+
+def _transposed() -> onnx.ModelProto:
+    g = builder()
+    grown = g.conv("x", (3, 4), (1, 1), bias=False)
+    up = g.node("ConvTranspose", grown, g.constant(g.random(4, 2, 2, 2)), strides=[2, 2])
+    return g.model({"x": ["N", 3, "H", "W"]}, [g.batch_norm(up, 2)])
 
 
 def _without_channels() -> onnx.ModelProto:
