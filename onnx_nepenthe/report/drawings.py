@@ -39,6 +39,7 @@ def _region(members: Sequence[Row], known: Mapping[str, Row]) -> dict[str, Any]:
     is_drawn = len(operators) <= MOST_DRAWN
     return {
         "count": len(operators),
+        "where": clean(operators[0]["label"]),
         "made": made or [NOTHING],
         "speedup": members[0]["speedup"],
         "grounds": sorted({grounds(one["evidence"]) for one in members} - {""}) or _exact(inside),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 
 from rich.console import Console
 from rich.table import Table
@@ -178,25 +180,30 @@ def _summary(facts: Sequence[RectifierFacts]) -> Table:
 
 
 def _print_rewrites(console: Console, outcome: Outcome, *, everything: bool) -> None:
-    rewrites = outcome.rewrites
-    if not rewrites:
+    if not outcome.rewrites:
         return
-    shown = rewrites if everything else rewrites[:MOST_ROWS]
-    rest = len(rewrites) - len(shown)
+    rows = list(_rewrites(outcome.rewrites, outcome, everything=everything))
+    shown = rows if everything else rows[:MOST_ROWS]
+    rest = len(rows) - len(shown)
     title = f"Rewrites ({rest} more with -v)" if rest else "Rewrites"
-    print_table(console, title, _rewrites(shown, outcome))
-
-
-def _rewrites(rewrites: Iterable[Rewrite], outcome: Outcome) -> Table:
     table = table_of(("replaced", "left", 36), ("by", "left", None), ("region", "right", 7))
-    for rewrite in rewrites:
-        speedup = outcome.speedups.get(rewrite.region)
-        table.add_row(
-            Text(places(rewrite.replaced, 36)),
-            Text(clean(rewrite.made)),
-            "–" if speedup is None else f"{speedup:.2f}x",
-        )
-    return table
+    for replaced, made, speedup in shown:
+        table.add_row(Text(places(replaced, 36)), Text(clean(made)), speedup)
+    print_table(console, title, table)
+
+
+def _rewrites(
+    rewrites: Iterable[Rewrite], outcome: Outcome, *, everything: bool
+) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """What is replaced, by what, how much faster that is; untimed ones in a row by the same are one."""
+    known = ((one, outcome.speedups.get(one.region)) for one in rewrites)
+    each = [(one.replaced, one.made, "–" if speedup is None else f"{speedup:.2f}x") for one, speedup in known]
+    for (made, speedup), alike in groupby(each, key=itemgetter(1, 2)):
+        members = [replaced for replaced, _, _ in alike]
+        if everything or speedup != "–" or len(members) == 1:
+            yield from ((replaced, made, speedup) for replaced in members)
+        else:
+            yield tuple(chain(*members)), f"{made}, {len(members)} times", speedup
 
 
 def _print_refusals(console: Console, inspection: Inspection, outcome: Outcome | None, *, everything: bool) -> None:

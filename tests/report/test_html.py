@@ -62,7 +62,7 @@ def test_the_page_says_what_the_record_says() -> None:
         "A/A control : the input against itself, in the same run, came to 0.995 to 1.004",
         "onnx-nepenthe collapse 'a b.onnx'",
         "3 operators → Conv 3x3 8→16",
-        "1.75× by itself",
+        "from layer1/conv, 1.75× by itself",
         "--latency off takes it",
         "seen 300 times per channel",
     ):

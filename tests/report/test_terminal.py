@@ -21,6 +21,7 @@ from onnx_nepenthe.report.grid import places, print_line
 from onnx_nepenthe.report.terminal import MOST_ROWS, print_inspection, print_outcome, print_verdict
 from onnx_nepenthe.report.timings import bench_line, print_timings
 from onnx_nepenthe.report.words import bounds_words, closing_line, comparison_line, inspection_line, next_step
+from onnx_nepenthe.rewrite import Rewrite
 from onnx_nepenthe.steps import Step
 from tests.helpers import outcomes
 
@@ -268,3 +269,16 @@ def test_the_bench_line_compares_with_the_first(speedup: float, words: str) -> N
     second = dataclasses.replace(TIMINGS[1], against_first=outcomes.comparison(speedup))
     assert words in bench_line((TIMINGS[0], second))
     assert bench_line(TIMINGS[:1]) == "model.onnx: 1.50 ms (1,000 calls)"
+
+
+def test_operators_that_are_fitted_anew_are_one_row() -> None:
+    found = outcomes.outcome()
+    refits = tuple(Rewrite(f"v{at}", "x", (f"conv{at}",), f"v{at}", "refitted") for at in range(13))
+    many = dataclasses.replace(found, rewrites=(*found.rewrites, *refits, found.rewrites[0]))
+    text = printed(lambda console: print_outcome(console, many))
+    assert "refitted, 13 times" in text
+    assert "and 10 more" in text
+    assert text.count("refitted") == 1
+    timed = dataclasses.replace(many, speedups=dict(found.speedups) | {"v12": 1.5})
+    assert "refitted, 12 times" in printed(lambda console: print_outcome(console, timed))
+    assert printed(lambda console: print_outcome(console, many, everything=True)).count("refitted") == 13
