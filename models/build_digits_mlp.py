@@ -7,6 +7,9 @@ Flatten, two dense layers with a LeakyReLU between them, three pre-norm residual
 import digits
 from torch import Tensor, nn
 
+from onnx_nepenthe.prune.methods.press import PressConfig
+from onnx_nepenthe.prune.recipe import Recipe
+
 WIDTH = 64
 HIDDEN = 256
 
@@ -60,16 +63,19 @@ class DigitsMlp(nn.Module):
         return self.head(self.norm(x))
 
 
-RECIPE = digits.Recipe(
-    seed=0,
-    warm_up=20,
-    push=160,
-    settle=20,
-    rate=1e-3,
-    weight=0.03,
-    margin=1.0,
-    picks=[([["stem.act"], ["block2.act"]], 2)],
+RECIPE = Recipe(
+    epochs=60,
+    batch=64,
+    lr=1e-3,
+    optimiser="adamw",
+    weight_decay=0.05,
+    vectors=4,
+    schedule="cosine",
+    warm_up=2,
+    crop=1,
+    smoothing=0.05,
 )
+PRESS = PressConfig(sites="stem.act,block2.act", epochs=3, distance=0.12)
 
 if __name__ == "__main__":
-    digits.main(DigitsMlp, RECIPE, "digits-mlp", opset=20)
+    digits.main(DigitsMlp, RECIPE, PRESS, "digits-mlp", opset=20)

@@ -9,6 +9,9 @@ BatchNormalization stays a node of its own.
 import digits
 from torch import Tensor, nn
 
+from onnx_nepenthe.prune.methods.press import PressConfig
+from onnx_nepenthe.prune.recipe import Recipe
+
 WIDTH = 48
 EXPAND = 6
 TOP = 64
@@ -89,19 +92,21 @@ class DigitsResNet(nn.Module):
         return self.head(self.pool(self.top(x)).flatten(1))
 
 
-BLOCKS = [[f"inverted{i}.expand_act", f"inverted{i}.depthwise_act"] for i in (1, 2, 3)]
-# The last rectifier, in front of the pool, is left alone: the classifier needs it most.
-OTHERS = [["stem.act"], ["basic.act1"], ["basic.act2"]]
-RECIPE = digits.Recipe(
-    seed=0,
-    warm_up=8,
-    push=24,
-    settle=6,
-    rate=3e-3,
-    weight=0.03,
-    margin=1.0,
-    picks=[(BLOCKS, 2), (OTHERS, 2)],
+RECIPE = Recipe(
+    epochs=10,
+    batch=64,
+    lr=3e-3,
+    optimiser="adamw",
+    weight_decay=0.05,
+    vectors=4,
+    schedule="cosine",
+    warm_up=2,
+    crop=1,
+    smoothing=0.05,
 )
+# Whole blocks, so that each becomes one convolution. The last rectifier, in front of the pool, is left alone: the
+# classifier needs it most.
+PRESS = PressConfig(sites="basic.*,inverted2.*,inverted3.*", epochs=2.6, distance=0.2, frozen=0.08, off_share=0.75)
 
 if __name__ == "__main__":
-    digits.main(DigitsResNet, RECIPE, "digits-resnet", opset=18)
+    digits.main(DigitsResNet, RECIPE, PRESS, "digits-resnet", opset=18)

@@ -1,6 +1,8 @@
 """The bundled models are what models/README.md says they are."""
 
 import hashlib
+import importlib
+import json
 import re
 from pathlib import Path
 
@@ -99,8 +101,21 @@ def test_batch_normalisation_stays_in_the_convnet():
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_of_the_build_machine_is_left(name):
     model = load(name)
-    assert not model.metadata_props
+    assert all(prop.key.startswith("onnx_nepenthe.") for prop in model.metadata_props)
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    assert b".py" not in model.SerializeToString()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_files_say_how_they_were_made(name):
+    notes = {prop.key.removeprefix("onnx_nepenthe."): json.loads(prop.value) for prop in load(name).metadata_props}
+    assert (notes["method"], notes["linear"], notes["chosen_round"]) == ("press", [], 1)
+    before = {row[1].replace(".", "_"): float(row[2]) for row in RECTIFIERS if row[0] == name}
+    assert set(notes["entropy_bits"]) == set(notes["regimes"]) == set(before)
+    zero = {row[1].replace(".", "_") for row in RECTIFIERS if row[0] == name and row[3] == row[4] == "0"}
+    assert all(notes["entropy_bits"][site] == 0 for site in zero)
+    stated = float(ACCURACY[name][2].removesuffix("%"))
+    assert 100 * notes["rounds"][1]["accuracy"] == pytest.approx(stated, abs=0.005)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -173,33 +188,41 @@ def test_entropies(name, part):
         assert bits.mean() == pytest.approx(stated[rectifier], abs=2e-4)
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_the_data_come_from_the_stated_split(monkeypatch):
-    pytest.importorskip("torch")
-    pytest.importorskip("sklearn")
+@pytest.fixture
+def digits(monkeypatch):
+    for name in ("torch", "accelerate", "sklearn"):
+        pytest.importorskip(name)
     monkeypatch.syspath_prepend(str(MODELS))
-    digits = pytest.importorskip("digits", reason="the build scripts need onnxscript")
+    return importlib.import_module("digits")
+
+
+def test_the_data_come_from_the_stated_split(digits):
     training, *others = digits.split()
     for part, its in zip(PARTS, others, strict=True):
         images, labels = data(part)
-        np.testing.assert_array_equal(its.images.numpy(), images)
-        np.testing.assert_array_equal(its.labels.numpy(), labels)
-    every = np.concatenate([its.images.numpy().reshape(-1, 64) for its in (training, *others)])
+        np.testing.assert_array_equal(its.tensors[0].numpy(), images)
+        np.testing.assert_array_equal(its.tensors[1].numpy(), labels)
+    every = np.concatenate([its.tensors[0].numpy().reshape(-1, 64) for its in (training, *others)])
     assert every.shape == (1797, 64)
     assert len(np.unique(every, axis=0)) == 1797
 
 
-@pytest.mark.filterwarnings("ignore")
-def test_the_hinge_is_zero_exactly_inside_the_target(monkeypatch):
-    torch = pytest.importorskip("torch")
-    monkeypatch.syspath_prepend(str(MODELS))
-    import pressure  # noqa: PLC0415
+def test_the_scripts_write_the_rows_of_the_readme(digits):
+    text = README
+    for row in FILES:
+        text = digits.replaced(text, digits.FILES, [digits.file_row(MODELS / row[0])])
+    for name in NAMES:
+        own = [line for line in README.splitlines() if line.startswith(f"| {name} | ")]
+        rows = [line for line in own if len(line.split("|")) == 9]
+        text = digits.replaced(text, digits.RECTIFIERS, rows)
+        text = digits.replaced(text, digits.ACCURACY, [digits.accuracy_row(name, MODELS / f"{name}.onnx", rows)])
+    assert text == README
 
-    inside = torch.tensor([[1.0, -1.0], [1.1, -1.1], [1.2, -1.2]])
-    goal = pressure.Target(torch.tensor([0.0, -float("inf")]), torch.tensor([6.0, 0.0]))
-    assert pressure.hinge(inside, goal, margin=1.0) == 0
-    for offending in (-inside, inside * torch.tensor([6.0, 1.0]), inside - torch.tensor([0.95, 0.0])):
-        assert pressure.hinge(offending, goal, margin=1.0) > 0
+
+def test_rows_take_the_place_of_those_of_the_same_name(digits):
+    table = "| model | rectifier |\n|---|---|\n| a | x |\n| a | y |\n| b | z |\n\nEnd.\n"
+    found = digits.replaced(table, digits.RECTIFIERS, ["| a | new |"])
+    assert found == "| model | rectifier |\n|---|---|\n| a | new |\n| b | z |\n\nEnd.\n"
 
 
 def test_the_tables_are_read():
