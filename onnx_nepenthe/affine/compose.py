@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from onnx_nepenthe.affine.convs import compose_convs, regroup
+from onnx_nepenthe.affine.grids import LARGEST_EFFORT, LARGEST_WEIGHT, TOO_LARGE
 from onnx_nepenthe.affine.maps import (
     AffineMap,
     Conv,
@@ -112,14 +115,22 @@ def _with_transposed(second: AffineMap, first: AffineMap) -> AffineMap | Refused
         case PerChannel(), TransposedConv():
             return scaled_after(first, second.scale, second.offset)
         case Dense(), TransposedConv():
-            return mixed_after(first, second.weight, second.bias)
+            is_large = _is_too_large(first, second, first.in_channels)
+            return TOO_LARGE if is_large else mixed_after(first, second.weight, second.bias)
         case TransposedConv(), PerChannel() if not first.offset.any():
             return scaled_before(second, first.scale)
         case TransposedConv(), Dense() if not first.bias.any():
-            return mixed_before(second, first.weight)
+            is_large = _is_too_large(second, first, len(second.bias))
+            return TOO_LARGE if is_large else mixed_before(second, first.weight)
         case TransposedConv(), PerChannel() | Dense():
             return Refused("a transposed convolution with a stride spreads an offset unevenly")
     return Refused("a transposed convolution with a stride joins only what treats all positions alike")
+
+
+def _is_too_large(m: TransposedConv, mix: Dense, kept: int) -> bool:
+    """Whether the mixed weight, of one group, is not worth computing; `kept` channels are not mixed."""
+    rest = kept * prod(m.kernel)
+    return max(mix.weight.shape) * rest > LARGEST_WEIGHT or mix.weight.size * rest > LARGEST_EFFORT
 
 
 def _as_pointwise(m: AffineMap) -> AffineMap:

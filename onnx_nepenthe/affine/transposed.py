@@ -72,7 +72,7 @@ def scaled_after(m: TransposedConv, scale: FloatArray, offset: FloatArray) -> Tr
 def mixed_after(m: TransposedConv, weight: FloatArray, bias: FloatArray) -> TransposedConv:
     """weight @ m(x) + bias; weight (out, m's out)."""
     whole = ungrouped(m)
-    mixed = np.einsum("po,io...->ip...", weight, whole.weight)
+    mixed = np.moveaxis(np.tensordot(weight, whole.weight, (1, 1)), 0, 1)
     return replace(whole, weight=mixed, bias=weight @ m.bias + bias)
 
 
@@ -85,7 +85,7 @@ def scaled_before(m: TransposedConv, scale: FloatArray) -> TransposedConv:
 def mixed_before(m: TransposedConv, weight: FloatArray) -> TransposedConv:
     """m(weight @ x); (m's in, in)."""
     whole = ungrouped(m)
-    return replace(whole, weight=np.einsum("mi,mo...->io...", weight, whole.weight))
+    return replace(whole, weight=np.tensordot(weight, whole.weight, (0, 0)))
 
 
 def ungrouped(m: TransposedConv) -> TransposedConv:

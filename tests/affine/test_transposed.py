@@ -65,6 +65,18 @@ def test_refusals(second: AffineMap, first: AffineMap, reason: str) -> None:
     assert reason in found.reason
 
 
+@pytest.mark.parametrize("name", ["effort", "memory"])
+def test_what_is_too_large_is_not_computed(name: str) -> None:
+    """A depthwise one, whose mixed weight is dense."""
+    channels, kernel = {"effort": (1024, (2, 2)), "memory": (2048, (1, 33))}[name]
+    weight, flat = np.ones((channels, 1, *kernel)), np.zeros(channels)
+    m = TransposedConv(weight, flat, (2, 2), ONES, ZEROS, ZEROS, ZEROS, channels)
+    mix = Dense(1, np.ones((channels, channels)), flat)
+    for found in (compose(mix, m), compose(m, mix)):
+        assert isinstance(found, Refused)
+        assert "too large" in found.reason
+
+
 def up(g: Builder, x: str, channels: tuple[int, int], *, bias: bool = True) -> str:
     weight = g.constant(g.random(*channels, 2, 2))
     biases = [g.constant(g.random(channels[1]))] if bias else []
