@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -42,6 +42,40 @@ class Known:
     labels: Array | None
     size: int
     whole: bool
+    rows: int
+
+
+def by_sample(outputs: Sequence[Array], size: int, rows: int) -> list[Array]:
+    """Outputs with an entry a sample: the first `size` of `rows`, of which the others are padding.
+
+    What is about one sample only (its boxes, say, however many) is an entry of its own.
+
+    >>> [a.shape for a in by_sample([np.zeros((4, 2)), np.zeros((3, 7))], 3, 4)]
+    [(3, 2), (3, 7)]
+    >>> [a.shape for a in by_sample([np.zeros((1, 2)), np.zeros((5, 4)), np.zeros(())], 1, 1)]
+    [(1, 2), (1, 5, 4), (1,)]
+
+    Raises:
+        UsageError: an output that does not tell the samples of a batch apart.
+    """
+    found = []
+    for output in map(np.asarray, outputs):
+        if output.ndim and len(output) in (size, rows):
+            found.append(output[:size])
+        elif rows == 1:
+            found.append(output[None])
+        else:
+            raise UsageError(
+                f"an output of the model does not tell samples apart: its shape is {output.shape} for a batch of "
+                f"{rows}; give --batch 1, so that each sample is judged by itself"
+            )
+    return found
+
+
+def _rows(batch: Batch) -> int:
+    """How many samples the model sees, padding included; a whole feed is one."""
+    lengths = [len(array) for array in batch.feeds.values() if array.ndim]
+    return 1 if batch.whole else batch.size if batch.size in lengths else max(lengths, default=batch.size)
 
 
 @dataclass
@@ -77,7 +111,8 @@ class Judge:
         tuning = self.known("tuning")
         measure = metric_of("kl" if self.metric in ("top1", "agreement") else "error")
         found: list[tuple[Scores, Scores, Scores]] = []
-        for known, outputs in zip(tuning, made, strict=False):
+        for known, given in zip(tuning, made, strict=False):
+            outputs = by_sample(given, known.size, known.rows)
             drop = self._points(known.outputs, known) - self._points(outputs, known)
             smooth = expected_loss(outputs, known.outputs, self._temperature) if self.metric == "top1" else drop
             found.append((drop, smooth, 100.0 - measure(outputs, known.outputs, known.labels)))
@@ -116,8 +151,10 @@ class Judge:
             found: list[Known] = []
             room = KEPT_BYTES
             for batch in self._read(part):
-                outputs = [output[: batch.size] for output in session.run(batch.feeds)]
-                found.append(Known(batch.feeds if room > 0 else {}, outputs, batch.labels, batch.size, batch.whole))
+                rows = _rows(batch)
+                outputs = by_sample(session.run(batch.feeds), batch.size, rows)
+                kept = batch.feeds if room > 0 else {}
+                found.append(Known(kept, outputs, batch.labels, batch.size, batch.whole, rows))
                 self.metric = self.metric or self.options.metric or default_metric(outputs, batch.labels)
                 room -= sum(array.nbytes for array in batch.feeds.values())
                 if room <= 0:
@@ -134,7 +171,7 @@ class Judge:
     def _runs(self, model: Model, part: Part, limit: int | None = None) -> Iterator[tuple[Known, list[Array]]]:
         session = open_session(model, self.options.config)
         for known in self.batches(part, limit):
-            yield known, [output[: known.size] for output in session.run(known.feeds)]
+            yield known, by_sample(session.run(known.feeds), known.size, known.rows)
 
     def _points(self, outputs: list[Array], known: Known) -> Scores:
         return metric_of(self.metric)(outputs, known.outputs, known.labels)

@@ -153,8 +153,8 @@ def _check_classes(name: str, outputs: list[Array]) -> None:
     if not _has_classes(outputs):
         shape = "x".join(map(str, outputs[0].shape[1:])) or "1"
         raise UsageError(
-            f"the metric {name} compares classes, and the model's first output has none ({shape} numbers a sample "
-            "where a number per class is needed); use --metric error, cosine or max-error"
+            f"the metric {name} compares classes, and the model's first output has none (a number per class is needed, "
+            f"and a sample has {shape}); use --metric error, cosine or max-error"
         )
 
 
@@ -165,9 +165,17 @@ def _classes(outputs: list[Array]) -> Array:
 
 
 def _worst(one: Callable[[Scores, Scores], Scores], outputs: list[Array], reference: list[Array]) -> Scores:
-    """Of each sample what the worst output has: joined, outputs of small numbers (scores) would hide behind boxes."""
-    points = [one(_rows(a), _rows(b)) for a, b in zip(outputs, reference, strict=True)]
-    return np.asarray(np.min(points, axis=0), np.float64)
+    """Of each sample what the worst output has: joined, outputs of small numbers (scores) would hide behind boxes.
+
+    What are no numbers, and what has another shape than that of the reference (as many boxes), is equal or nothing.
+    """
+
+    def points(a: Array, b: Array) -> Scores:
+        if a.shape != b.shape or a.dtype.kind not in "fiub":
+            return np.array([100.0 * np.array_equal(x, y) for x, y in zip(a, b, strict=True)])
+        return one(_rows(a), _rows(b))
+
+    return np.asarray(np.min([points(a, b) for a, b in zip(outputs, reference, strict=True)], axis=0), np.float64)
 
 
 def _less_share(distance: Scores, size: Scores) -> Scores:

@@ -29,11 +29,11 @@ KEPT_BYTES = 1 << 28
 
 @dataclass(frozen=True, eq=False)
 class _Row:
-    """One batch, where both models have got to; `size` of its samples are real."""
+    """One batch, where both models have got to; `size` of its samples are real, None: all is about one."""
 
     now: Values
     then: Values
-    size: int
+    size: int | None
 
 
 class Tape:
@@ -103,7 +103,8 @@ class Tape:
             yield from self._kept
             return
         for batch in self._batches():
-            yield _Row(batch.feeds, batch.feeds, batch.size)
+            is_one = batch.whole or all(len(array) == 1 for array in batch.feeds.values() if array.ndim)
+            yield _Row(batch.feeds, batch.feeds, None if is_one else batch.size)
 
     def _runner(self, names: Sequence[str], regions: Sequence[Region]) -> Callable[[Values], dict[str, Array]]:
         """What makes these values of those at hand; what is at hand already is not made."""
@@ -115,5 +116,5 @@ class Tape:
         return lambda values: dict(values) | dict(zip(wanted, session.run(values), strict=True))
 
 
-def _real(values: Values, size: int) -> Values:
-    return {name: array[:size] if array.ndim else array for name, array in values.items()}
+def _real(values: Values, size: int | None) -> Values:
+    return values if size is None else {name: array[:size] if array.ndim else array for name, array in values.items()}

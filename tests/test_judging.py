@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 
 from onnx_nepenthe import judging
@@ -69,3 +70,32 @@ def test_a_part_without_samples_is_said() -> None:
     shop = shop_of(residual_network(1), data=data(1))
     with pytest.raises(UsageError, match="too few samples for a verification part"):
         shop.original_scores("verification")
+
+
+def test_outputs_that_do_not_tell_samples_apart_are_refused_and_one_by_one_they_do() -> None:
+    boxes = np.zeros((320, 4))
+    with pytest.raises(UsageError, match=r"its shape is \(320, 4\) for a batch of 32; give --batch 1"):
+        judging.by_sample([np.zeros((32, 2)), boxes], 32, 32)
+    assert judging.by_sample([boxes], 1, 1)[0].shape == (1, 320, 4)
+    assert [a.shape for a in judging.by_sample([np.zeros((32, 2))], 3, 32)] == [(3, 2)]
+
+
+def flat(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Its output as a table of pairs, those of all samples one below the other, as detectors give boxes."""
+    (output,) = model.graph.output
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 2]), "pairs"))
+    model.graph.node.append(onnx.helper.make_node("Reshape", [output.name, "pairs"], ["boxes"]))
+    output.CopyFrom(onnx.helper.make_tensor_value_info("boxes", onnx.TensorProto.FLOAT, ["K", 2]))
+    return model
+
+
+def test_a_model_whose_outputs_mix_the_samples_is_judged_one_by_one() -> None:
+    model = flat(residual_network(1))
+    with pytest.raises(UsageError, match="give --batch 1"):
+        shop_of(model, data=data(30)).original_scores("tuning")
+    shop = shop_of(model, data=data(30), batch=1, metric="")
+    assert shop.original_scores("tuning").tolist() == [100.0] * len(shop.judge.known("tuning"))
+    assert shop.metric == "error"
+    tape = shop.tape("tuning", None)
+    assert tape.advance("stem", ())
+    assert shop.loss_behind(tape, []).drop == pytest.approx(0.0, abs=1e-3)

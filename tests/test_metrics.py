@@ -64,6 +64,13 @@ def test_of_several_outputs_the_worst_counts(name: str) -> None:
     assert (both < 60).all()
 
 
+def test_what_is_no_number_or_has_another_shape_is_equal_or_nothing() -> None:
+    words, boxes = np.array(["cat", "dog"], object), np.ones((2, 3, 4))
+    assert METRICS["error"]([words, boxes], [words, boxes], None).tolist() == [100.0, 100.0]
+    assert METRICS["error"]([np.array(["cat", "cow"], object)], [words], None).tolist() == [100.0, 0.0]
+    assert METRICS["error"]([boxes[:, :2]], [boxes], None).tolist() == [0.0, 0.0]
+
+
 def test_kl_by_hand() -> None:
     p, q = np.array([[np.log(0.5), np.log(0.5)]]), np.array([[np.log(0.25), np.log(0.75)]])
     expected = 0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75)
