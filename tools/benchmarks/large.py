@@ -106,12 +106,12 @@ QUIET = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 def markdown(rows: list[Row]) -> str:
     """The table."""
     lines = [
-        "| model | command | weights, MiB | peak memory, MiB | peak / weights | small model, MiB | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| model | command | weights, MiB | peak memory, MiB | peak / weights | small model, MiB |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {row.kind} | {row.command} | {row.weights_mib:,.0f} | {row.peak_mib:,.0f} "
-        f"| {row.peak_mib / row.weights_mib:.2f} | {row.small_mib:.0f} | {row.seconds:.0f} |"
+        f"| {row.peak_mib / row.weights_mib:.2f} | {row.small_mib:.0f} |"
         for row in rows
     ]
     return "\n".join(lines)
