@@ -137,11 +137,13 @@ def test_scaling_has_a_row_per_size(tmp_path: Path) -> None:
 
 def test_peak_memory_is_told_beside_the_weights_and_that_of_a_small_model(tmp_path: Path) -> None:
     report = tmp_path / "large.json"
-    done = bench("large", "--mib", "160", "--folder", tmp_path, "--kind", "perceptron", "--json", report)
+    commands = ("inspect", "collapse --latency off")
+    given = ("--mib", "160", "--folder", tmp_path, "--kind", "perceptron", "--command", *commands)
+    done = bench("large", *given, "--json", report)
     assert done.returncode == 0, done.stderr
     _, *rows = cells(done.stdout)
     found = json.loads(report.read_text(encoding="utf-8"))
-    assert [row[1] for row in rows] == ["inspect", "collapse --latency off"]
+    assert [row[1] for row in rows] == list(commands)
     assert [path.name for path in tmp_path.iterdir()] == ["large.json"]
     for entry in found:
         assert entry["weights_mib"] >= 160
