@@ -40,13 +40,13 @@ class Effort:
         self.spent += work
         if self.spent > self.work:
             self._stop(
-                f"the proof by linear relaxation stopped after {self.work:.2g} multiply-adds, as it always will; "
-                "--prove-work takes it further"
+                f"proving by linear relaxation ended at its limit of {self.work:.2g} multiply-adds (the same on every "
+                "machine); --prove-work raises it"
             )
         if time.monotonic() > self.deadline_s:
             self._stop(
-                f"the proof by linear relaxation was cut off after {self.limit_s:g} s, which another run may not be; "
-                "--prove-budget takes it further"
+                f"proving by linear relaxation was cut off after {self.limit_s:g} s (another run may get further); "
+                "--prove-budget raises that"
             )
 
     def _stop(self, why: str) -> None:

@@ -73,9 +73,9 @@ def headline(report: Mapping[str, Any]) -> str:
         return "Nothing could be collapsed"
     latency = report["latency"]
     if latency["measured"] and latency["faster"]:
-        return f"{latency['speedup']:.2f}× faster, {_accuracy(report)}"
-    speed = "no clear difference in speed" if latency["measured"] else "speed not measured"
-    return f"{_smaller(report)}, {_accuracy(report)}, {speed}"
+        return f"{text.speed_word(latency)}, {_accuracy(report)}"
+    speed = text.speed_word(latency) if latency["measured"] else "speed not measured"
+    return f"{_smaller(report)}, {_accuracy(report)}, {speed.replace('difference', 'difference in speed')}"
 
 
 def _smaller(report: Mapping[str, Any]) -> str:

@@ -51,6 +51,7 @@ def _environment() -> Environment:
     # Regimes, rounds and models have an order.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     environment.filters |= {
+        "speed": text.speed_word,
         "clean": text.clean,
         "integer": text.integer,
         "ms": text.milliseconds,

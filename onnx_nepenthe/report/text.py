@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 ELLIPSIS = "…"
 _NUMBER = re.compile(r"(?<![\w.])\d[\d,.]*(?:e[+-]?\d+)?")
@@ -123,3 +125,17 @@ def threads(count: int) -> str:
     ("the runtime's choice of threads", '1 thread', '4 threads')
     """
     return plural(count, "thread") if count else "the runtime's choice of threads"
+
+
+def speed_word(latency: Mapping[str, Any]) -> str:
+    """What a record of a measured latency comes to.
+
+    >>> speed_word({"faster": False, "speedup": 0.8, "high": 0.9, "control_low": 0.98})
+    '0.80× as fast (slower)'
+    >>> speed_word({"faster": False, "speedup": 1.3, "high": 1.6, "control_low": 0.7})
+    'no clear difference'
+    """
+    if latency["faster"]:
+        return f"{latency['speedup']:.2f}× faster"
+    is_slower = latency["high"] < min(1.0, latency["control_low"])
+    return f"{latency['speedup']:.2f}× as fast (slower)" if is_slower else "no clear difference"

@@ -45,23 +45,23 @@ def test_the_same_work_proves_the_same_and_less_work_no_more() -> None:
     for share in (0.1, 0.5, 0.9):
         part, stopped = proved(share * effort.spent)
         assert part == proved(share * effort.spent, limit_s=30.0)[0]
-        assert "as it always will; --prove-work" in stopped.stopped
+        assert "(the same on every machine); --prove-work" in stopped.stopped
         assert all(p in (f, -1) for key in full for p, f in zip(part[key], full[key], strict=True))
 
 
 def test_no_time_is_said_apart() -> None:
     _, effort = proved(1e9, limit_s=-1.0)
-    assert "cut off after -1 s, which another run may not be; --prove-budget" in effort.stopped
+    assert "cut off after -1 s (another run may get further); --prove-budget" in effort.stopped
 
 
 def test_spending_beyond_the_limit_raises() -> None:
     effort = Effort(60.0, 10)
     effort.spend(10)
-    with pytest.raises(OutOfEffortError, match="stopped after 10 multiply-adds"):
+    with pytest.raises(OutOfEffortError, match="ended at its limit of 10 multiply-adds"):
         effort.spend(1)
 
 
 def test_a_report_says_that_a_proof_was_stopped() -> None:
     assert not any("relaxation" in note for note in inspect(network(), input_ranges=RANGES).notes)
     (note,) = (n for n in inspect(network(), input_ranges=RANGES, prove_work=100.0).notes if "relaxation" in n)
-    assert "stopped after 1e+02 multiply-adds" in note
+    assert "ended at its limit of 1e+02 multiply-adds" in note

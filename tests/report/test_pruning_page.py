@@ -70,3 +70,16 @@ def test_what_was_not_asked_for_is_not_there() -> None:
     page = make(collapse=None, collapsed_test=None, robustness=None)
     assert charts(page) == ["accuracy", "pq", "rounds"]
     assert {a.get("id") for a in page.all("h2")} == {"rounds", "sites", "how"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "1.50× faster after collapsing"),
+        ({"faster": False, "low": 0.9, "high": 1.8}, "no clear difference after collapsing (0.90 to 1.80)"),
+        ({"faster": False, "speedup": 0.8, "low": 0.7, "high": 0.9}, "0.80× as fast (slower) after collapsing"),
+    ],
+)
+def test_the_card_of_the_collapse_claims_no_more_than_the_control_allows(changes: dict[str, Any], words: str) -> None:
+    made = pruning()["collapse"]
+    assert words in make(collapse=made | {"latency": made["latency"] | changes}).text
