@@ -25,11 +25,24 @@ def with_shapes(model: ir.Model) -> ir.Model:
     stated = {value: value.shape for value in _computed(copy.graph) if value.shape is not None}
     for value in stated:
         value.shape = None
+    disputed = [node for node in copy.graph if _is_disputed(node)]
+    for node in disputed:
+        node.op_type = "Disputed"
     _infer(copy)
     if _complete(copy, stated):
         _infer(copy)
+    for node in disputed:
+        node.op_type = "ConvTranspose"
     name_equal_sizes(copy.graph)
     return copy
+
+
+def _is_disputed(node: ir.Node) -> bool:
+    """Whether onnx infers another size than onnxruntime computes: it adds the output padding to what SAME settles."""
+    if node.op_type != "ConvTranspose" or node.domain not in ("", "ai.onnx") or "output_padding" not in node.attributes:
+        return False
+    mode = node.attributes.get("auto_pad")
+    return mode is not None and mode.value in ("SAME_UPPER", "SAME_LOWER")
 
 
 def _infer(model: ir.Model) -> None:

@@ -6,12 +6,13 @@ import numpy as np
 import onnx
 import pytest
 
+import onnx_nepenthe
 from onnx_nepenthe.affine.compose import compose
 from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, evaluate, per_channel, uniform
 from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.errors import Refused
 from tests.helpers.build import Builder
-from tests.helpers.compare import operators
+from tests.helpers.compare import assert_close, operators, run_runtime
 from tests.helpers.unharmed import builder, collapsed
 
 RNG = np.random.default_rng(0)
@@ -117,3 +118,16 @@ def test_nothing_is_done_to_one_that_stands_alone() -> None:
     g = builder()
     model: onnx.ModelProto = collapsed(g, {"x": [2, 4, 6, 5]}, [g.node("Relu", up(g, "x", (4, 3)))])
     assert operators(model) == {"ConvTranspose": 1, "Relu": 1}
+
+
+def test_where_onnx_and_onnxruntime_disagree_on_a_size_nothing_rests_on_it() -> None:
+    """SAME settles the size; onnx adds the output padding to it."""
+    g = builder()
+    weight = g.constant(g.random(4, 2, 3, 3))
+    grown = g.node("ConvTranspose", "x", weight, strides=[3, 3], output_padding=[1, 0], auto_pad="SAME_UPPER")
+    shifted = g.batch_norm(grown, 2)
+    made = g.node("Add", g.conv(shifted, (2, 2), (3, 3), pads=1), shifted)
+    model = g.model({"x": [2, 4, 6, 5]}, [made])
+    x = np.random.default_rng(0).standard_normal((2, 4, 6, 5)).astype(np.float32)
+    after = onnx_nepenthe.collapse(model, latency="off", threads=1)
+    assert_close(run_runtime(after, {"x": x}), run_runtime(model, {"x": x}), 1e-4)
