@@ -65,6 +65,6 @@ def test_a_crash_of_native_code_is_told_by_its_seed(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].startswith("seed 1: the process ended with -6")
     assert lines[1:3] == ["seed 2: AssertionError: two", "lines"]
-    assert lines[3:5] == ["| model 1 | 2 |", "wrong: 2"]
+    assert lines[3:5] == ["| model 1 | 2 |", "| wrong | 2 |"]
     assert lines[5].startswith("4 cases in ")
     assert lines[5].endswith("; 2 failures")
