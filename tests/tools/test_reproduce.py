@@ -68,6 +68,16 @@ def test_the_curve_has_a_point_for_every_round(command: Any, capsys: pytest.Capt
     assert all(0 < float(cell) < 1 for cell in index[1:])
 
 
+def test_a_long_curve_is_of_means(command: Any) -> None:
+    tables = importlib.import_module("reproducing.tables")
+    numbers = tuple(float(at) for at in range(33))
+    row = type("Row", (), {"pq": numbers, "accuracy": tuple(at / 100 for at in numbers)})()
+    rounds, index, accuracy = table(tables.curve(row))
+    assert rounds[:3] == ["rounds", "0–2", "3–5"]
+    assert (rounds[-1], len(rounds)) == ("30–32", 12)
+    assert (index[1], index[-1], accuracy[2]) == ("1.000", "31.000", "4.0")
+
+
 def test_cifar_is_read_from_jpeg_or_arrays_and_split(command: Any, tmp_path: Path) -> None:
     import io  # noqa: PLC0415
 

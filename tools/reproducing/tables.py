@@ -58,11 +58,18 @@ def pair(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+MOST_COLUMNS = 16
+
+
 def curve(row: Row) -> str:
-    """PQ index and validation accuracy after each round, and where the index turns."""
-    numbers = [f"{value:.3f}" for value in row.pq]
-    shares = [f"{100 * value:.1f}" for value in row.accuracy]
-    head = f"| round | {' | '.join(map(str, range(len(numbers))))} |\n|---|{'---|' * len(numbers)}"
+    """PQ index and validation accuracy after each round; means of several rounds where there are many."""
+    size = -(-len(row.pq) // MOST_COLUMNS)
+    cuts = [slice(at, at + size) for at in range(0, len(row.pq), size)]
+    ends = [(cut.start, min(cut.stop, len(row.pq)) - 1) for cut in cuts]
+    names = [str(first) if first == last else f"{first}–{last}" for first, last in ends]
+    numbers = [f"{mean(row.pq[cut]):.3f}" for cut in cuts]
+    shares = [f"{100 * mean(row.accuracy[cut]):.1f}" for cut in cuts]
+    head = f"| {'round' if size == 1 else 'rounds'} | {' | '.join(names)} |\n|---|{'---|' * len(names)}"
     return f"{head}\n| PQ index | {' | '.join(numbers)} |\n| validation accuracy, % | {' | '.join(shares)} |"
 
 
