@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from tests.zoo.specimen import RUNTIME, Specimen, fed, normal, parsed
+from tests.zoo.specimen import RUNTIME, SINCE_1_22, Specimen, fed, normal, parsed
 
 _IF = """
 <ir_version: 9, opset_import: ["" : 17]>
@@ -118,7 +118,7 @@ def specimens() -> Iterator[Specimen]:
     scan = {"Scan": 1, "Gemm": 1, "Add": 1}
     scanned = {"x": normal(3, 2, 4), "s": normal(2, 4)}
     yield Specimen("Scan", inside(_SCAN), scan, scanned)
-    yield Specimen("Scan with captured weights", outside(_SCAN), scan, scanned)
+    yield Specimen("Scan with captured weights", outside(_SCAN), scan, scanned, engines=SINCE_1_22)
     yield Specimen("If in a Loop", outside(_NESTED), {"Loop": 1, "If": 1, "Conv": 2, "Identity": 1, "Less": 1}, turns)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.zoo.specimen import REFERENCE, RUNTIME, Specimen, builder, normal, paired
+from tests.zoo.specimen import REFERENCE, RUNTIME, SINCE_1_22, Specimen, builder, normal, paired
 
 
 def specimens() -> Iterator[Specimen]:
@@ -25,7 +25,7 @@ def specimens() -> Iterator[Specimen]:
     yield Specimen("an output without a shape", _shapeless(paired(builder())), one)
     yield Specimen("notes on every value", onnx.shape_inference.infer_shapes(paired(builder())), one)
     yield Specimen("automatic padding", _automatic(), {"Conv": 1})
-    yield Specimen("automatic padding with strides", _strided(), {"Conv": 1})
+    yield Specimen("automatic padding with strides", _strided(), {"Conv": 1}, engines=SINCE_1_22)
     yield Specimen("a transposed convolution with a stride", _transposed(), {"ConvTranspose": 1})
     yield Specimen("a batch of none", paired(builder()), one, {"x": normal(0, 3, 6, 5)}, engines=(RUNTIME,))
     yield Specimen("a layer without channels", _without_channels(), {"Gemm": 1}, {"x": normal(2, 4)})
