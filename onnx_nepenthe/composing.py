@@ -39,7 +39,8 @@ class Sequels:
         if self.shop.options.latency != "measured":
             return 0.0
         if substitute.kind != LINE:
-            return -1e3 * sum(region.gain * _share(region, substitute, self._view) for region in self._plain)
+            replaced = frozenset(op.label for op in self._view.ops if op.key in substitute.ops)
+            return -1e3 * sum(region.gain * _share(region, replaced) for region in self._plain if region.gain > 0)
         if not self._may_compose(substitute):
             return 0.0
         model = self.shop.build([any_made(self.shop, substitute)])
@@ -77,10 +78,7 @@ def _gain_s(regions: Iterable[Region]) -> float:
     return sum(region.gain for region in regions if region.gain > 0)
 
 
-def _share(region: Region, substitute: Substitute, view: GraphView) -> float:
-    """Of the operators that a region replaces, those that the substitute replaces too."""
-    if region.gain <= 0:
-        return 0.0
-    mine = {op.label for op in view.ops if op.key in substitute.ops}
-    replaced = [label for choice in region.choices for label in choice.replaced]
-    return sum(label in mine for label in replaced) / max(len(replaced), 1)
+def _share(region: Region, replaced: frozenset[str]) -> float:
+    """Of the operators that the region replaces, those with these labels."""
+    own = [label for choice in region.choices for label in choice.replaced]
+    return sum(label in replaced for label in own) / max(len(own), 1)
