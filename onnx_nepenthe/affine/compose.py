@@ -14,12 +14,12 @@ from onnx_nepenthe.affine.maps import (
     Dense,
     PerChannel,
     SpatialMean,
-    behind,
     conv_from,
     is_identity,
     pointwise_from,
 )
 from onnx_nepenthe.affine.transposed import TransposedConv, mixed_after, mixed_before, scaled_after, scaled_before
+from onnx_nepenthe.affine.windows import behind
 from onnx_nepenthe.errors import Refused
 
 AXES = Refused("the two operators act along different axes")

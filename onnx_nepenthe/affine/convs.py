@@ -19,7 +19,8 @@ from math import gcd
 import numpy as np
 
 from onnx_nepenthe.affine.grids import BORDER, TOO_LARGE, Grid, grid_of, is_too_large, pads_after, try_padding
-from onnx_nepenthe.affine.maps import Conv, FloatArray, Ints, behind, with_settled_border
+from onnx_nepenthe.affine.maps import Conv, FloatArray, Ints, with_settled_border
+from onnx_nepenthe.affine.windows import behind
 from onnx_nepenthe.errors import Refused
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from onnx_nepenthe.affine import combine, views
 from onnx_nepenthe.affine.compose import compose
 from onnx_nepenthe.affine.convs import trimmed
-from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, PerChannel, SpatialMean, behind, identity
+from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, PerChannel, SpatialMean, identity
 from onnx_nepenthe.affine.transposed import TransposedConv
+from onnx_nepenthe.affine.windows import behind
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.opview import Dim, Shape
 

@@ -7,14 +7,13 @@ are float64: maps are folded in float64 and cast once, when they are written int
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from onnx_nepenthe.affine.transposed import TransposedConv, spread
+from onnx_nepenthe.affine.windows import behind
 
 FloatArray = npt.NDArray[np.float64]
 Ints = tuple[int, ...]
@@ -113,11 +112,6 @@ class SpatialMean:
 
 
 AffineMap = PerChannel | Dense | Conv | SpatialMean | TransposedConv
-
-
-def behind(window: Iterable[int | slice]) -> Any:
-    """The index of the trailing axes of an array."""
-    return (..., *window)
 
 
 def identity() -> PerChannel:

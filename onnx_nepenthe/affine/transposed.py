@@ -6,12 +6,12 @@ from result to result, so that an offset would come out differently too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from onnx_nepenthe.affine.windows import behind
 
 FloatArray = npt.NDArray[np.float64]
 Ints = tuple[int, ...]
@@ -108,9 +108,9 @@ def spread(m: TransposedConv, x: FloatArray) -> FloatArray:
     for tap in np.ndindex(*m.kernel):
         spans = zip(tap, x.shape[2:], m.strides, m.dilations, strict=True)
         window = tuple(slice(t * d, t * d + (n - 1) * s + 1, s) for t, n, s, d in spans)
-        y[_behind(window)] += np.einsum("ni...,io->no...", x, whole.weight[_behind(tap)])
+        y[behind(window)] += np.einsum("ni...,io->no...", x, whole.weight[behind(tap)])
     kept = tuple(slice(b, n - e) for b, n, e in zip(m.pads_begin, sizes, m.pads_end, strict=True))
-    cropped: FloatArray = y[_behind(kept)]
+    cropped: FloatArray = y[behind(kept)]
     result: FloatArray = cropped + m.bias.reshape(-1, *(1,) * m.spatial)
     return result
 
@@ -121,7 +121,3 @@ def _geometry(m: TransposedConv, x: FloatArray) -> list[tuple[int, int, int, int
 
 def _column(factors: FloatArray, m: TransposedConv) -> FloatArray:
     return factors.reshape(*factors.shape, *(1,) * m.spatial)
-
-
-def _behind(window: Iterable[int | slice]) -> Any:
-    return (..., *window)

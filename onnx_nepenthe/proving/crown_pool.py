@@ -8,7 +8,8 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from onnx_nepenthe.affine.maps import Conv, FloatArray, behind
+from onnx_nepenthe.affine.maps import Conv, FloatArray
+from onnx_nepenthe.affine.windows import behind
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.ops.padding import window
 from onnx_nepenthe.opview import OpView

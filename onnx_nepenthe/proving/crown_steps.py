@@ -11,7 +11,8 @@ from math import prod
 
 import numpy as np
 
-from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel, behind
+from onnx_nepenthe.affine.maps import Conv, Dense, FloatArray, PerChannel
+from onnx_nepenthe.affine.windows import behind
 from onnx_nepenthe.ops.base import Mean, Reshape, Transpose
 
 Sizes = tuple[int, ...]
