@@ -150,10 +150,13 @@ def has_peaks(view: GraphView, target: Target) -> bool:
 def build_probe(model: ir.Model, view: GraphView, targets: Sequence[Target], what: What = What()) -> Probe:
     """A copy of `model` that returns counts.
 
+    onnxruntime walks back from the last operators without a consumer first. So the operators that count stand at the
+    end in reverse, and each value is counted, and its memory free again, before the next layer runs.
+
     Args:
         model: not changed.
         view: of the same model.
-        targets: at least one, all countable (`why_not_countable`).
+        targets: at least one, all countable (`why_not_countable`), in the order in which they run.
         what: to return.
 
     Raises:
@@ -167,8 +170,8 @@ def build_probe(model: ir.Model, view: GraphView, targets: Sequence[Target], wha
     graph = editor.value(targets[0].value).graph
     assert graph is not None
     graph.outputs.clear()
-    taps = tuple(_tap(editor, target, view.tensors[target.value], what) for target in targets)
-    return Probe(editor.finish(), taps)
+    taps = [_tap(editor, target, view.tensors[target.value], what) for target in reversed(targets)]
+    return Probe(editor.finish(), tuple(reversed(taps)))
 
 
 def _tap(editor: Editor, target: Target, tensor: Tensor, what: What) -> Taps:

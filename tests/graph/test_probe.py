@@ -1,10 +1,13 @@
 """The counting model: only counts leave it, and nothing unneeded is left in it."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
@@ -89,3 +92,40 @@ def test_values_with_samples_follow_the_batch() -> None:
     )
     model = ir.from_proto(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]))
     assert values_with_samples(model, {"x", "t", "r", "y", "absent"}, 3) == {"x", "r", "y"}
+
+
+def test_each_layer_is_counted_before_the_next_one_runs(tmp_path: Path) -> None:
+    """Otherwise every layer's values stay in memory to the end, and none is changed in place."""
+    layers = 4
+    nodes = [
+        node
+        for at in range(layers)
+        for node in (
+            helper.make_node("Add", [f"r{at}", "one"], [f"z{at + 1}"], name=f"add{at + 1}"),
+            helper.make_node("Relu", [f"z{at + 1}"], [f"r{at + 1}"], name=f"relu{at + 1}"),
+        )
+    ]
+    ends = [helper.make_tensor_value_info(name, 1, ["N", 3, 2]) for name in ("r0", f"r{layers}")]
+    graph = helper.make_graph(nodes, "net", ends[:1], ends[1:], [numpy_helper.from_array(np.float32(1), "one")])
+    model = ir.from_proto(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 13)]))
+    targets = [Target(f"relu{at}", f"z{at}", (np.array(0.0),), axis=1, channels=3) for at in range(1, layers + 1)]
+    built = build_probe(model, view_from_model(model), targets)
+    assert [taps.target.key for taps in built.taps] == [target.key for target in targets]
+    ran = _ran(built, {"r0": np.zeros((2, 3, 2), np.float32)}, tmp_path)
+    for at in range(1, layers):
+        counting = [place for place, name in enumerate(ran) if name.startswith(f"relu{at}/Reduce")]
+        assert counting
+        assert max(counting) < ran.index(f"add{at + 1}")
+
+
+def _ran(built: Probe, feeds: Any, folder: Path) -> list[str]:
+    """Names of the operators in the order in which onnxruntime ran them."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_profiling, options.profile_file_prefix = True, str(folder / "ran")
+    model = ir.to_proto(built.model).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session.run(None, feeds)
+    events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    timed = [event for event in events if event["name"].endswith("_kernel_time")]
+    return [event["name"].removesuffix("_kernel_time") for event in sorted(timed, key=lambda event: event["ts"])]
