@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.cheapest import cheapest
 from onnx_nepenthe.emit import dialect_of
-from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.prices import CostModel
 from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.ways import Ways, direct, is_nothing
@@ -65,9 +64,7 @@ def plan(atlas: Atlas, costs: CostModel) -> tuple[Region, ...]:
     for name, option in cheapest(ways.options(), required, ways.settle).items():
         if option.source is None:
             continue
-        form = ways.forms.get((option.source, name)) or atlas.form(option.source, name)
-        if isinstance(form, Refused):
-            raise AssertionError("a refused form was chosen")
+        form = ways.chosen(option.source, name)
         chosen[name] = Choice(name, option.source, form, between(atlas, option.source, name))
         atlas.forget(*atlas.path(option.source, name))
     return tuple(_regions(atlas, chosen, costs))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from onnx_nepenthe.affine.forms import Form
+from onnx_nepenthe.affine.forms import Form, trim
 from onnx_nepenthe.affine.maps import is_identity, weight_bytes
 from onnx_nepenthe.affine.outline import Outline
 from onnx_nepenthe.cheapest import Option
@@ -98,10 +98,26 @@ class Ways:
 
     def _form(self, source: str, value: Affine) -> Form | None:
         """How a single operator from `source` computes the value, if one does and is not there already."""
-        form = self.atlas.form(source, value.name)
-        if isinstance(form, Refused) or (source == value.operands[0] and _is_same(value, form, self.atlas.view)):
+        read = self.atlas.form(source, value.name)
+        if isinstance(read, Refused):
+            return None
+        form = _smallest(read)
+        if form is read and source == value.operands[0] and _is_same(value, form, self.atlas.view):
             return None
         return form if is_emittable(form, self.atlas.view.tensors[value.name].dtype, self.dialect) else None
+
+    def chosen(self, source: str, name: str) -> Form:
+        """The form of an option that was taken."""
+        form = self.forms.get((source, name)) or self._form(source, self.atlas.affine[name])
+        if form is None:
+            raise AssertionError("a refused form was chosen")
+        return form
+
+
+def _smallest(form: Form) -> Form:
+    """Itself, or the same with a smaller kernel."""
+    core = trim(form.core)
+    return form if core is form.core else replace(form, core=core)
 
 
 def _done_with(atlas: Atlas) -> dict[str, list[str]]:

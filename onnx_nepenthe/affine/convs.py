@@ -181,19 +181,27 @@ def _ongrid_of(m: Conv, begins: Ints, steps: Ints, kernel: Ints, ends: Ints) -> 
 
 
 def trimmed(m: Conv) -> Conv:
-    """The same map without outer rows of taps that are all zero and only reach into the padding's width."""
+    """The same map without outer rows of taps that are all zero and only reach into the padding's width.
+
+    A row is as far from the next as the dilation, and takes as much of the padding with it; the output keeps its size
+    for every size of the input, as kernel and padding shrink alike. One tap is left at least, and padding is never
+    negative. Weights are looked at in place; the result's are a view of them.
+    """
     for axis in range(m.spatial):
         while m.kernel[axis] > 1 and m.pads_begin[axis] >= m.dilations[axis] and _is_empty(m, axis, 0):
             m = _without(m, axis, slice(1, None), "pads_begin")
         while m.kernel[axis] > 1 and m.pads_end[axis] >= m.dilations[axis] and _is_empty(m, axis, -1):
             m = _without(m, axis, slice(0, -1), "pads_end")
-    return m
+    return with_settled_border(m)
 
 
 def _is_empty(m: Conv, axis: int, tap: int) -> bool:
-    if np.take(m.weight, tap, axis + 2).any():
+    row = behind(tap if at == axis else slice(None) for at in range(m.spatial))
+    weight = m.weight[row]
+    # A row that is zero for the first output alone is rare: whole rows are seldom read.
+    if weight[:1].any() or weight.any():
         return False
-    return m.border is None or not np.take(m.border, tap, axis + 1).any()
+    return m.border is None or not m.border[row].any()
 
 
 def _without(m: Conv, axis: int, keep: slice, side: str) -> Conv:

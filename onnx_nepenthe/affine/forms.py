@@ -10,7 +10,7 @@ import numpy as np
 from onnx_nepenthe.affine import combine, views
 from onnx_nepenthe.affine.compose import compose
 from onnx_nepenthe.affine.convs import trimmed
-from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, PerChannel, SpatialMean, identity
+from onnx_nepenthe.affine.maps import AffineMap, Conv, Dense, PerChannel, SpatialMean, identity, pointwise_from
 from onnx_nepenthe.affine.transposed import TransposedConv
 from onnx_nepenthe.affine.windows import behind
 from onnx_nepenthe.errors import Refused
@@ -200,8 +200,15 @@ def select(form: Form, axis: int, start: int, stop: int) -> Form | Refused:
 
 
 def trim(core: AffineMap) -> AffineMap:
-    """The core with a kernel as small as its zeros allow."""
-    return trimmed(core) if isinstance(core, Conv) else core
+    """The core with a kernel as small as its zeros allow; itself where there is nothing to leave out.
+
+    A depthwise convolution of which a single tap is left is a line per channel.
+    """
+    if not isinstance(core, Conv):
+        return core
+    small = trimmed(core)
+    line = None if small is core else pointwise_from(small)
+    return line if isinstance(line, PerChannel) else small
 
 
 def _channel_axis(cores: Sequence[AffineMap]) -> int:

@@ -27,11 +27,13 @@ def kind_of(g: Network, *kinds: str) -> str:
 
 
 def conv(g: Network, x: str, channels: tuple[int, int], kernel: int = 3, *, rank: int = 2, **at: Any) -> str:
-    """A convolution that keeps the size, with batch normalisation after it, or a bias."""
+    """A convolution that keeps the size, with batch normalisation after it, or a bias; now and then of one tap."""
     dilation = at.pop("dilation", 1)
     at |= {"pads": kernel // 2 * dilation, "dilations": [dilation] * rank, "strides": [at.pop("stride", 1)] * rank}
     is_normed = g.draw.chance(2)
     y = g.conv(x, channels, (kernel,) * rank, bias=not is_normed, **at)
+    if kernel > 1 and g.draw.chance(5):
+        g.keep_centre(g.nodes[-1].input[1])
     return g.batch_norm(y, channels[1]) if is_normed else y
 
 

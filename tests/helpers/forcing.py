@@ -89,6 +89,15 @@ class Network(Builder):
                 del self.forced[y]
         return self.model(self.dims, outputs)
 
+    def keep_centre(self, weight: str) -> None:
+        """Set all taps of a kernel to zero but the one in the middle."""
+        index = next(i for i, tensor in enumerate(self.initializers) if tensor.name == weight)
+        array = numpy_helper.to_array(self.initializers[index])
+        middle = (..., *(size // 2 for size in array.shape[2:]))
+        centre = np.zeros_like(array)
+        centre[middle] = array[middle]
+        self.initializers[index] = numpy_helper.from_array(centre, weight)
+
     def values(self, names: list[str]) -> list[Array]:
         """On the data."""
         return run_runtime(self.model(self.dims, list(dict.fromkeys(names))), self.data) if names else []

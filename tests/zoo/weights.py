@@ -29,12 +29,22 @@ def specimens() -> Iterator[Specimen]:
     for name, number in (("NaN", np.nan), ("Inf", np.inf)):
         yield Specimen(f"{name} weights", _with(number), two, says="not finite")
     yield Specimen("an omitted bias", _omitted(), one)
+    yield Specimen("zero taps around the centre", _centred(), one)
 
 
 def _fed() -> onnx.ModelProto:
     g = builder()
     inner = g.node("Conv", "x", g.constant(g.random(4, 3, 3, 3), home="input"))
     return g.model({"x": IMAGE}, [g.node("Conv", inner, g.constant(g.random(2, 4, 1, 1), home="input"))])
+
+
+def _centred() -> onnx.ModelProto:
+    """Two padded kernels, of the second of which one tap is left."""
+    g = builder()
+    weight = np.zeros((3, 4, 3, 3), np.float32)
+    weight[:, :, 1, 1] = g.random(3, 4)
+    inner = g.conv("x", (3, 4), (3, 3), pads=1)
+    return g.model({"x": IMAGE}, [g.node("Add", g.node("Conv", inner, g.constant(weight), pads=[1] * 4), "x")])
 
 
 def _at_home(home: str) -> onnx.ModelProto:
