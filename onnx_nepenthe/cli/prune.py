@@ -106,16 +106,18 @@ def _pruned(name: str, given: Mapping[str, Any], progress: Progress) -> Pruned:
 def _settings(given: Mapping[str, Any]) -> Any:
     from onnx_nepenthe.prune.rounds import Theta  # noqa: PLC0415 — torch is an extra
     from onnx_nepenthe.prune.settings import Settings  # noqa: PLC0415
-    from onnx_nepenthe.prune.tuning import Distillation, Pressure, Tuning  # noqa: PLC0415
+    from onnx_nepenthe.prune.tuning import Distillation, Pressure, last_tuning  # noqa: PLC0415
 
-    settle = given["settle_epochs"]
+    distillation = None if given["distill"] is None else Distillation(weight=given["distill"])
+    settle = None if given["settle_epochs"] is None else last_tuning(given["settle_epochs"], narrow=given["narrow"])
     return Settings(
         Theta.parse(given["theta"]),
         rounds=given["rounds"],
         is_trained=given["weights"] is not None,
         pressure=None if given["pressure"] is None else Pressure(weight=given["pressure"]),
-        distillation=None if given["distill"] is None else Distillation(weight=given["distill"]),
-        settle=None if settle is None else Tuning(epochs=settle, scale=0.1),
+        distillation=distillation,
+        settle=settle,
+        narrow=given["narrow"],
         max_epochs=given["max_epochs"],
         checkpoint=given["checkpoint"],
         resume=given["resume"],

@@ -109,6 +109,8 @@ method = together(
     click.option("--max-epochs", type=ABOVE_ZERO, help="Of all trainings together."),
     click.option("--settle-epochs", type=ABOVE_ZERO, help="Of a last fine-tuning with padding moved to the first "
                  "convolution of each linear run, so that such runs compose exactly."),
+    click.option("--narrow", is_flag=True, help="Before it, leave the later convolutions of each linear run their "
+                 "centre tap alone: a run becomes one convolution that is no dearer than its first."),
     click.option("--pressure", type=ABOVE_ZERO, metavar="WEIGHT", help="Of the entropy regulariser in the loss."),
     click.option("--distill", type=ABOVE_ZERO, metavar="WEIGHT", help="Of learning from the dense network."),
     click.option("--checkpoint", type=FILE, metavar="DIR", help="Keep every epoch and round, to --resume from."),
@@ -135,6 +137,8 @@ def check_together(given: Mapping[str, Any], paths: Mapping[str, str | Path | No
         raise click.UsageError("--robustness needs --test: it is accuracy on test data")
     if given["max_drop"] is not None and not given["wants_collapse"]:
         raise click.UsageError("--max-drop is of --collapse; give that too")
+    if given["narrow"] and given["settle_epochs"] is None:
+        raise click.UsageError("--narrow needs --settle-epochs: a last fine-tuning, without which accuracy is lost")
     if given["resume"] and given["checkpoint"] is None:
         raise click.UsageError("--resume needs --checkpoint: the folder to go on from")
 

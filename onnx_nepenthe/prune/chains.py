@@ -53,3 +53,14 @@ def rank_of(node: fx.Node) -> int | None:
     """Number of axes of a value; None when it is not one tensor."""
     shape = shape_of(node)
     return None if shape is None else len(shape)
+
+
+def before(node: fx.Node, alone: dict[fx.Node, nn.Module]) -> tuple[str, PlainConv] | None:
+    """The convolution whose result reaches `node` through nothing but lines per channel, and nobody else."""
+    value = operand_of(node)
+    while value is not None and len(value.users) == 1 and value in alone:
+        conv = plain_conv(alone[value])
+        if conv is not None:
+            return str(value.target), conv
+        value = operand_of(value) if keeps_channels(alone[value]) else None
+    return None

@@ -25,7 +25,7 @@ from onnx_nepenthe.prune.tuning import Distillation, Pressure, Tuning
 
 LOG = logging.getLogger(__name__)
 PROGRESS = "progress.pt"
-VERSION = 1
+VERSION = 2
 State = Mapping[str, Any]
 """A subject's state dict."""
 
@@ -41,6 +41,7 @@ class Pending:
         tuning: how it differs from a full one.
         before: epochs that the round's earlier trainings took.
         continues: it goes on with the round before, which was taken back.
+        narrowed: names of the convolutions of which the centre tap was left.
     """
 
     phase: Phase
@@ -50,6 +51,7 @@ class Pending:
     tuning: Tuning | None = None
     before: float = 0.0
     continues: bool = False
+    narrowed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +181,8 @@ def _pending(plain: Mapping[str, Any] | None) -> Pending | None:
     if plain is None:
         return None
     notes = tuple((layer, reason) for layer, reason in plain["notes"])
-    return Pending(**{**plain, "removed": tuple(plain["removed"]), "notes": notes, "tuning": _tuning(plain["tuning"])})
+    names = {name: tuple(plain[name]) for name in ("removed", "narrowed")}
+    return Pending(**{**plain, **names, "notes": notes, "tuning": _tuning(plain["tuning"])})
 
 
 def _tuning(plain: Mapping[str, Any] | None) -> Tuning | None:

@@ -173,12 +173,16 @@ class _Loop:
         return self._begin(Pending(phase, number, proposal.linear, notes, tuning, before, proposal.continues))
 
     def _settle(self, number: int) -> Pending | None:
-        """A last fine-tuning with padding moved, once, where there is any to move."""
-        settle, is_done = self._bench.settings.settle, self._progress.rounds[-1].phase == "settle"
-        if settle is None or is_done or not self._bench.lines() or not move_padding(self._subject):
-            self._save(None)
-            return None
-        return self._begin(Pending("settle", number, tuning=settle))
+        """A last fine-tuning with runs narrowed and padding moved, where there is any; with fewer after a failure."""
+        settle, last = self._bench.settings.settle, self._progress.rounds[-1]
+        tries = sum(entry.phase == "settle" for entry in self._progress.rounds)
+        is_done = bool(tries) and (last.is_accepted or not last.narrowed)
+        if settle is not None and not is_done and self._bench.lines():
+            narrowed = self._bench.narrow(tries)
+            if move_padding(self._subject, narrowed) or narrowed:
+                return self._begin(Pending("settle", number, tuning=settle, narrowed=narrowed))
+        self._save(None)
+        return None
 
     def _unaffordable(self, epochs: float | None) -> str:
         most, next_ = self._bench.settings.max_epochs, self._training.recipe.epochs if epochs is None else epochs

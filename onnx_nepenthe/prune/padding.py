@@ -7,11 +7,10 @@ computes near the edges, so it belongs before the last fine-tuning.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from torch import fx, nn
-
-from onnx_nepenthe.prune.chains import PlainConv, called_once, keeps_channels, operand_of, padding_of, plain_conv
+from onnx_nepenthe.prune.chains import before, called_once, padding_of, plain_conv
 from onnx_nepenthe.prune.subject import Subject
 
 
@@ -29,11 +28,15 @@ class Move:
     padding: tuple[int, ...]
 
 
-def move_padding(subject: Subject) -> tuple[Move, ...]:
+def move_padding(subject: Subject, keep: Collection[str] = ()) -> tuple[Move, ...]:
     """Move padding within every run of convolutions, norms and linear rectifiers to the run's first convolution.
 
     `p1 + s1 · p2` on the first and 0 on the second give results of the same size. A run ends where a value is read
     twice, at a convolution that is called twice, and at one that does not pad with zeros.
+
+    Args:
+        subject: changed in place.
+        keep: names of convolutions that keep theirs: of narrowed ones, whose taps over the padding are zero.
 
     Source: ALGORITHMS.md §9; Kim et al. (arXiv 2301.12187) and LayerMerge (arXiv 2406.12837) re-order padding likewise.
     """
@@ -42,8 +45,8 @@ def move_padding(subject: Subject) -> tuple[Move, ...]:
     # From the end, so that what a convolution got is handed on.
     for node in reversed(alone):
         second = plain_conv(alone[node])
-        found = None if second is None or not any(second.padding) else _before(node, alone)
-        if second is None or found is None:
+        found = None if second is None or not any(second.padding) else before(node, alone)
+        if second is None or found is None or node.target in keep:
             continue
         name, first = found
         padding = padding_of(second)
@@ -52,14 +55,3 @@ def move_padding(subject: Subject) -> tuple[Move, ...]:
         subject.set_padding(str(node.target), (0,) * len(padding))
         moves.append(Move(name, str(node.target), padding))
     return tuple(reversed(moves))
-
-
-def _before(node: fx.Node, alone: dict[fx.Node, nn.Module]) -> tuple[str, PlainConv] | None:
-    """The convolution whose result reaches `node` through nothing but lines per channel, and nobody else."""
-    value = operand_of(node)
-    while value is not None and len(value.users) == 1 and value in alone:
-        conv = plain_conv(alone[value])
-        if conv is not None:
-            return str(value.target), conv
-        value = operand_of(value) if keeps_channels(alone[value]) else None
-    return None

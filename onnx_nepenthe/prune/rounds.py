@@ -79,6 +79,7 @@ class Round:
         missing: how far it is below that; 0 when it is not.
         continues: it is the round before, which was taken back, trained on.
         removed: names of the sites that became a line in this round.
+        narrowed: names of the convolutions of which the centre tap is left since this round.
         linear: names of all sites that are lines after it.
         entropy: name of the site → bits, on training data, as the method counts and averages.
         zero: names of the sites whose entropy is 0 and that are no lines.
@@ -97,6 +98,7 @@ class Round:
     missing: float = 0.0
     continues: bool = False
     removed: tuple[str, ...] = ()
+    narrowed: tuple[str, ...] = ()
     linear: tuple[str, ...] = ()
     entropy: Mapping[str, float] = field(default_factory=dict)
     zero: tuple[str, ...] = ()
@@ -123,7 +125,7 @@ class Round:
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Round:
         """The opposite of `to_json`."""
-        lists = {name: tuple(plain[name]) for name in ("removed", "linear", "zero")}
+        lists = {name: tuple(plain[name]) for name in ("removed", "narrowed", "linear", "zero")}
         notes = tuple(Note(**note) for note in plain["notes"])
         return cls(**{**plain, **lists, "notes": notes, "losses": tuple(Epoch(**epoch) for epoch in plain["losses"])})
 

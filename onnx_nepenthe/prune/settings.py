@@ -32,8 +32,11 @@ class Settings:
         distillation: from the dense network, likewise.
         settle: a last fine-tuning, after padding has moved to the first convolution of each linear run, so that the
             runs can be merged exactly; None for none.
+        narrow: before it, the later convolutions of each linear run keep their centre tap alone, so that a run is no
+            dearer as one; of fewer runs, those that fit best, where validation accuracy would fall below theta.
         max_epochs: of all trainings together; a round that might exceed it does not begin.
-        sensitivity_samples: of the validation data, for methods that measure sensitivities.
+        sensitivity_samples: of the validation data, for methods that measure sensitivities; of the training data, for
+            fitting what is narrowed.
         checkpoint: folder; None for none.
         resume: go on from what the folder holds; without it a folder that holds a run is refused.
     """
@@ -44,6 +47,7 @@ class Settings:
     pressure: Pressure | None = None
     distillation: Distillation | None = None
     settle: Tuning | None = None
+    narrow: bool = False
     max_epochs: float | None = None
     sensitivity_samples: int = 2048
     checkpoint: Path | None = None
@@ -54,6 +58,8 @@ class Settings:
             raise UsageError(f"rounds is {self.rounds}; it must be 1 or more")
         if self.sensitivity_samples < 1:
             raise UsageError(f"sensitivity_samples is {self.sensitivity_samples}; it must be 1 or more")
+        if self.narrow and self.settle is None:
+            raise UsageError("narrow needs settle: a last fine-tuning, without which accuracy is lost")
 
 
 def check(method: Method, settings: Settings, data: Splits, training: Training) -> None:

@@ -76,6 +76,10 @@ class Subject:
         """The convolution or dense layer of this name."""
         return self.module.get_submodule(name)
 
+    def is_shared(self, feeder: str) -> bool:
+        """Whether another feeder has the same weight."""
+        return list(self._owners.values()).count(self._owners[feeder]) > 1
+
     def is_linear(self, name: str) -> bool:
         """Whether the site of this name has become a line."""
         return self.rectifier(name).mode == "line"

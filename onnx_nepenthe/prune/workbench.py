@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,10 +13,11 @@ from torch import nn
 
 from onnx_nepenthe.prune.batches import Splits
 from onnx_nepenthe.prune.checkpoint import Pending, Progress, State
-from onnx_nepenthe.prune.distributed import merged
+from onnx_nepenthe.prune.distributed import merged, summed
 from onnx_nepenthe.prune.entropy import EntropyPressure
 from onnx_nepenthe.prune.losses import FoldPenalty, Teacher, Term
 from onnx_nepenthe.prune.methods.base import Context, Method
+from onnx_nepenthe.prune.narrowing import narrow
 from onnx_nepenthe.prune.pressing import lowest
 from onnx_nepenthe.prune.records import BoolArray, Layer, Note, Proposal
 from onnx_nepenthe.prune.rectifier import Rectifier
@@ -31,6 +32,9 @@ from onnx_nepenthe.prune.tuning import Tuning
 
 PHASES = {"dense": 0, "round": 0, "polish": 0, "fold": 1, "settle": 2}
 """Number of the phase among the trainings of its round, for their random numbers."""
+
+NARROWINGS = 3
+"""How often narrowing is tried: all runs, half of them, a quarter."""
 
 
 def diverged(epochs: Sequence[Epoch]) -> bool:
@@ -95,6 +99,19 @@ class Workbench:
         if self.method.start == "rewind":
             rewind(self.subject, initial)
 
+    def narrow(self, tries: int) -> tuple[str, ...]:
+        """Narrows linear runs, after each try half as many; the names of the convolutions that were narrowed."""
+        if not self.settings.narrow or tries >= NARROWINGS:
+            return ()
+        samples = self.settings.sensitivity_samples // self.training.share.processes
+        found = narrow(
+            self.subject,
+            lambda: _some(self.training.batches(self.data.train), samples),
+            partial(summed, share=self.training.share),
+            share=0.5**tries,
+        )
+        return tuple(one.conv for one in found)
+
     def fold(self) -> None:
         """Every prunable site that is no line computes a mixture with the identity, whose share is trained."""
         for site in self.subject.prunable():
@@ -144,6 +161,7 @@ class Workbench:
             missing=missing if missing > TOLERANCE else 0.0,
             continues=pending.continues,
             removed=pending.removed,
+            narrowed=pending.narrowed,
             notes=tuple(notes),
             epochs=pending.before,
             losses=tuple(losses),
@@ -180,3 +198,12 @@ class Workbench:
         if tuning.distillation is not None and dense is not None:
             terms.append(Teacher(dense, tuning.distillation))
         return terms
+
+
+def _some(batches: Iterable[Any], samples: int) -> Iterator[Any]:
+    """Batches until there are so many samples, at least one."""
+    for batch in batches:
+        yield batch
+        samples -= len(batch[0][0])
+        if samples <= 0:
+            return

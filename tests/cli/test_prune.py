@@ -91,6 +91,7 @@ def test_the_same_command_gives_the_same_network(data: Path, tmp_path: Path) -> 
         (("mlp", "--robustness"), 2, "--robustness needs --test"),
         (("mlp", "--max-drop", "1"), 2, "--max-drop is of --collapse"),
         (("mlp", "--resume"), 2, "--resume needs --checkpoint"),
+        (("mlp", "--narrow"), 2, "--narrow needs --settle-epochs"),
         (("mlp", "--validation", "none.npz"), 1, "no such file or folder"),
         (("mlp", "--weights", "none.pt"), 1, "no readable weights"),
     ],

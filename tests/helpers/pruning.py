@@ -40,6 +40,13 @@ def network(depth: int = 3, seed: int = 0) -> nn.Module:
     return nn.Sequential(*parts, nn.Linear(WIDTH, 2))
 
 
+def blocks() -> nn.Module:
+    """Three padded convolutions of one channel or more, with rectifiers between them and behind."""
+    convs = [nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)]
+    parts = [part for conv in convs for part in (conv, nn.ReLU())]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+
+
 def subject(depth: int = 3, seed: int = 0) -> Subject:
     return Subject.of(network(depth, seed), torch.zeros(2, 2))
 

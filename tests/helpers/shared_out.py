@@ -21,12 +21,15 @@ from torch.utils.data import DataLoader, TensorDataset
 from onnx_nepenthe.prune.batches import Splits
 from onnx_nepenthe.prune.checkpoint import Progress, digest
 from onnx_nepenthe.prune.methods import METHODS
+from onnx_nepenthe.prune.records import Proposal
 from onnx_nepenthe.prune.rounds import Theta
 from onnx_nepenthe.prune.settings import Settings
+from onnx_nepenthe.prune.subject import Subject
 from onnx_nepenthe.prune.trainer import Trainer
 from onnx_nepenthe.prune.training import Job
+from onnx_nepenthe.prune.tuning import Tuning
 from onnx_nepenthe.prune.workbench import Workbench
-from tests.helpers.pruning import RECIPE, pruned, ring, subject, weights
+from tests.helpers.pruning import RECIPE, blocks, pruned, ring, subject, weights
 
 
 def counted(trainer: Trainer) -> dict[str, Any]:
@@ -57,6 +60,19 @@ def trained() -> dict[str, Any]:
     return {"weights": digest(weights(own)), "losses": [epoch.loss for epoch in result.rounds[-1].losses]}
 
 
+def narrowed(trainer: Trainer) -> dict[str, Any]:
+    """Convolutions of which the centre tap was left, and their fitted weights, for the network as it begins."""
+    images = torch.randn(203, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    own = Subject.of(blocks(), images[:2])
+    own.apply(Proposal(linear=tuple(site.name for site in own.sites)), {})
+    settings = Settings(Theta(accuracy=0.0), settle=Tuning(epochs=1), narrow=True)
+    method = METHODS["easier"]
+    data = Splits(TensorDataset(images, torch.zeros(203, dtype=torch.long)))
+    names = Workbench(own, method, method.config(), data, trainer, settings).narrow(0)
+    return {"names": names, "weights": {name: own.feeder(name).weight.tolist() for name in names}}
+
+
 def loaded() -> list[int]:
     """Numbers of the samples that this process got from a loader of somebody's own, in an epoch."""
     seen: list[int] = []
@@ -78,6 +94,7 @@ def found() -> dict[str, Any]:
         "processes": trainer.share.processes,
         "counted": counted(trainer),
         "trained": trained(),
+        "narrowed": narrowed(trainer),
         "loaded": loaded(),
     }
     plain: dict[str, Any] = json.loads(json.dumps(own))

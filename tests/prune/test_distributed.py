@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -57,6 +58,10 @@ def test_two_processes_have_the_counts_budgets_and_masks_of_one(tmp_path: Path) 
     assert first["counted"]["nepenthe"]["masks"]
     assert len(first["counted"]["easier"]["linear"]) == 1
     assert len(first["counted"]["fast"]["linear"]) == 2, "by sensitivities, each process on its share"
+    assert first["narrowed"] == second["narrowed"], "fitted to the samples of both"
+    assert first["narrowed"]["names"] == alone["narrowed"]["names"] == ["2", "4"]
+    for name, weight in alone["narrowed"]["weights"].items():
+        np.testing.assert_allclose(first["narrowed"]["weights"][name], weight, rtol=1e-4, atol=1e-5)
     assert first["trained"] == second["trained"], "after a training all processes have the same network"
     # A step of two halves is a step of the whole but for the statistics of the norms, which each takes of its own half.
     assert first["trained"]["losses"] == pytest.approx(alone["trained"]["losses"], rel=0.3)

@@ -18,13 +18,13 @@ import torch
 from benchmarks.readme import replace as put_into_readme
 from reproducing import tables
 from reproducing.data import Case, cifar10, digits
-from reproducing.runs import Plan, Row, Shipped, made, shipped_again
+from reproducing.runs import NARROW, Plan, Row, Shipped, made, shipped_again
 
 from onnx_nepenthe.errors import NepentheError, UsageError
 from onnx_nepenthe.prune.recipe import Recipe
 from onnx_nepenthe.session import environment
 
-EVERY = ("egp", "nepenthe", "easier", "sap", "one-shot", "gradual", "layer-folding", "tlc", "fast")
+EVERY = ("egp", "nepenthe", "easier", "sap", "one-shot", "gradual", "layer-folding", "tlc", "fast", "fast+narrow")
 EXPERIMENTS = {
     "methods": "every method",
     "pair": "one-shot against gradual at equal sparsity",
@@ -96,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="images of CIFAR-10 to train on at most, and to test on")
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--width", type=float, default=0.5)
-    parser.add_argument("--methods", default=",".join(EVERY), help="comma-separated")
+    parser.add_argument("--methods", default=",".join(EVERY), help=f"comma-separated; {NARROW} behind one narrows runs")
     parser.add_argument("--sparsity", default="0.95", help="of one-shot and gradual pruning in `pair`")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=20, help="of one full training")
@@ -142,12 +142,13 @@ def _plan(options: argparse.Namespace, case: Case, method: str, seed: int) -> Pl
     return Plan(
         network=options.network,
         width=options.width,
-        method=method,
+        method=method.removesuffix(NARROW),
         options=settings,
         recipe=recipe,
         rounds=options.rounds,
         theta=options.theta if is_table else "0",
         settle=options.settle,
+        narrow=method.endswith(NARROW),
         timed_batch=options.timed_batch,
         timed_s=options.timed_s,
         ships=is_table,

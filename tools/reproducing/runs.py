@@ -29,12 +29,14 @@ from onnx_nepenthe.prune.rounds import Theta
 from onnx_nepenthe.prune.settings import Settings
 from onnx_nepenthe.prune.subject import Subject
 from onnx_nepenthe.prune.tap import measure
-from onnx_nepenthe.prune.tuning import Tuning
+from onnx_nepenthe.prune.tuning import last_tuning
 from onnx_nepenthe.report.json import record_of_outcome
 from onnx_nepenthe.session import SessionConfig, open_session
 
 LOG = logging.getLogger("reproduce")
 BATCH = 256
+NARROW = "+narrow"
+"""Behind the name of a method whose linear runs are narrowed at the end."""
 SHARPNESS_BATCHES = 2
 REFERENCE = SessionConfig(optimise=False)
 
@@ -60,6 +62,7 @@ class Plan:
         rounds: at most.
         theta: as on the command line.
         settle: epochs of the last fine-tuning with padding moved; 0 for none.
+        narrow: whether linear runs are narrowed before it.
         timed_batch: samples per call when models are timed.
         timed_s: seconds that timing a pair of models takes at most.
         ships: whether the result is exported and collapsed too.
@@ -73,9 +76,15 @@ class Plan:
     rounds: int
     theta: str
     settle: float = 0.0
+    narrow: bool = False
     timed_batch: int = 1
     timed_s: float = 4.0
     ships: bool = True
+
+    @property
+    def name(self) -> str:
+        """What its row and its files are called."""
+        return f"{self.method}{NARROW}" if self.narrow else self.method
 
 
 @dataclass(frozen=True)
@@ -142,13 +151,13 @@ def made(case: Case, plan: Plan, folder: Path) -> Row:
     result, cpu_s = pruned.result, time.process_time() - started
     shipped = None
     if plan.ships:
-        dense, file, _ = _files(folder, plan.method, plan.recipe.seed)
+        dense, file, _ = _files(folder, plan.name, plan.recipe.seed)
         export(pruned.dense.cpu(), pruned.example, dense, run=_outputs)
         pruned.export(file, _outputs)
-        shipped = _shipped(case, folder, (plan.method, plan.recipe.seed), len(pruned.subject.sites), plan)
+        shipped = _shipped(case, folder, (plan.name, plan.recipe.seed), len(pruned.subject.sites), plan)
     statistics = measure(pruned.subject, batches_of(case.splits.train, BATCH), by_class=True, sums=False)
     row = Row(
-        method=plan.method,
+        method=plan.name,
         seed=plan.recipe.seed,
         dense=result.dense_test or 0.0,
         test=result.test or 0.0,
@@ -164,7 +173,7 @@ def made(case: Case, plan: Plan, folder: Path) -> Row:
         accuracy=tuple(entry.accuracy for entry in result.rounds),
         shipped=shipped,
     )
-    LOG.info("%s, seed %d, %.0f s: %s", plan.method, row.seed, cpu_s, result.reason)
+    LOG.info("%s, seed %d, %.0f s: %s", plan.name, row.seed, cpu_s, result.reason)
     LOG.info("  test %.4f -> %.4f, %d linear", row.dense, row.test, row.linear)
     return row
 
@@ -172,8 +181,8 @@ def made(case: Case, plan: Plan, folder: Path) -> Row:
 def _pruned(case: Case, plan: Plan) -> Pruned:
     example = example_of(case.splits.train)
     model = build(plan.network, example, classes_of(case.splits.train), width=plan.width, seed=plan.recipe.seed)
-    settle = Tuning(epochs=plan.settle, scale=0.1) if plan.settle else None
-    settings = Settings(Theta.parse(plan.theta), rounds=plan.rounds, settle=settle)
+    settle = last_tuning(plan.settle, narrow=plan.narrow) if plan.settle else None
+    settings = Settings(Theta.parse(plan.theta), rounds=plan.rounds, settle=settle, narrow=plan.narrow)
     return prune_splits(
         model, case.splits, method=plan.method, options=plan.options, recipe=plan.recipe, settings=settings
     )
