@@ -54,7 +54,7 @@ def narrow(
 
     The fits follow each other: inputs are those of the network as narrowed so far, targets those of the one before.
     Left alone are convolutions that are called twice, share their weight or feed no site (nothing would keep their taps
-    at zero), grouped ones, and those whose padding is not half the kernel, which alone keeps the centre over the results.
+    at zero), grouped ones, and those whose padding is not half the kernel: no other keeps the centre over the results.
 
     Args:
         subject: changed in place: masks, weights and biases.
