@@ -23,12 +23,15 @@ class Option:
         needs: the values it starts from; those without options of their own are there for nothing.
         source: where a single operator starts, None to keep the operator there is.
         is_bound: whether the price is only known to be no lower.
+        parts: of a sum that is made anew, (summand, where its single operator starts) each; a summand that stays what
+            it is starts from itself.
     """
 
     price: float
     needs: tuple[str, ...]
     source: str | None
     is_bound: bool = False
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 Options = dict[str, tuple[Option, ...]]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from onnx_nepenthe.affine.forms import Form
 from onnx_nepenthe.cheapest import cheapest
 from onnx_nepenthe.emit import dialect_of
+from onnx_nepenthe.lifting import inside_of, lined_sums
 from onnx_nepenthe.prices import CostModel
 from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.ways import Ways, direct, is_nothing
@@ -21,7 +22,8 @@ class Choice:
         value, source: names in the graph.
         form: how.
         replaced: labels of the operators between the two.
-        beside: what is added, (source, form) each; exact collapses have none.
+        beside: what is added, (source, form) each; in exact collapses the other summands of a sum that has taken in the
+            line behind it.
     """
 
     value: str
@@ -29,6 +31,11 @@ class Choice:
     form: Form
     replaced: tuple[str, ...]
     beside: tuple[tuple[str, Form], ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All values that it starts from."""
+        return (self.source, *(source for source, _ in self.beside))
 
     @property
     def is_nothing(self) -> bool:
@@ -58,40 +65,54 @@ def plan(atlas: Atlas, costs: CostModel) -> tuple[Region, ...]:
     paths end there at no price; between them each affine value is one operator of any of its dominators
     or keeps its own. Time is linear in the number of values (regions.WINDOW bounds the dominators).
     """
-    required = required_values(atlas)
-    ways = Ways(atlas, costs, dialect_of(atlas.view))
+    sums = lined_sums(atlas)
+    required = _required(atlas, inside_of(sums))
+    ways = Ways(atlas, costs, dialect_of(atlas.view), sums)
     chosen: dict[str, Choice] = {}
+    prices: dict[str, float] = {}
     for name, option in cheapest(ways.options(), required, ways.settle).items():
         if option.source is None:
             continue
-        form = ways.chosen(option.source, name)
-        chosen[name] = Choice(name, option.source, form, between(atlas, option.source, name))
-        atlas.forget(*atlas.path(option.source, name))
-    return tuple(_regions(atlas, chosen, costs))
+        (source, form), *beside = ways.chosen(name, option)
+        chosen[name] = Choice(name, source, form, between(atlas, source, name, *option.needs), tuple(beside))
+        prices[name] = option.price
+        atlas.forget(*atlas.path(source, name, *option.needs))
+    return tuple(_regions(atlas, chosen, prices, costs))
 
 
 def required_values(atlas: Atlas) -> frozenset[str]:
     """Affine values that exist whatever is chosen."""
+    return _required(atlas, inside_of(lined_sums(atlas)))
+
+
+def _required(atlas: Atlas, inside: frozenset[str]) -> frozenset[str]:
     view, needed = atlas.view, set()
     for name in atlas.affine:
         users = [view.ops[at] for at in view.consumers.get(name, ())]
-        if view.is_pinned(name) or any(not _is_planned(atlas, op.outputs) for op in users):
+        if view.is_pinned(name) or any(not _is_planned(atlas, op.outputs, inside) for op in users):
             needed.add(name)
     return frozenset(needed)
 
 
-def _is_planned(atlas: Atlas, outputs: tuple[str, ...]) -> bool:
-    """Whether every result that something uses is an affine value with a source."""
-    view = atlas.view
-    return all(name in atlas.parents for name in outputs if name in view.consumers or view.is_pinned(name))
+def _is_planned(atlas: Atlas, outputs: tuple[str, ...], inside: frozenset[str]) -> bool:
+    """Whether every result that something uses is an affine value with a source, or inside a sum with a line behind."""
+    used = (name for name in outputs if name in atlas.view.consumers or atlas.view.is_pinned(name))
+    return all(name in atlas.parents or name in inside for name in used)
 
 
-def between(atlas: Atlas, source: str, name: str) -> tuple[str, ...]:
-    """Labels of the operators on the paths from `source` to `name`, operands first."""
-    return tuple(dict.fromkeys(atlas.affine[value].op.label for value in atlas.path(source, name)))
+def passed_by(atlas: Atlas, choice: Choice) -> list[str]:
+    """The affine values on the way to the choice's, itself included, operands first."""
+    return atlas.path(choice.source, choice.value, *choice.sources)
 
 
-def _regions(atlas: Atlas, chosen: Mapping[str, Choice], costs: CostModel) -> Iterator[Region]:
+def between(atlas: Atlas, source: str, name: str, *others: str) -> tuple[str, ...]:
+    """Labels of the operators on the paths from `source` or one of `others` to `name`, operands first."""
+    return tuple(dict.fromkeys(atlas.affine[value].op.label for value in atlas.path(source, name, *others)))
+
+
+def _regions(
+    atlas: Atlas, chosen: Mapping[str, Choice], prices: Mapping[str, float], costs: CostModel
+) -> Iterator[Region]:
     """Group the choices whose values hang together; in topological order.
 
     What needs no operator stands alone: it cannot be slower, whatever becomes of its neighbours.
@@ -108,20 +129,21 @@ def _regions(atlas: Atlas, chosen: Mapping[str, Choice], costs: CostModel) -> It
         home[name] = home.get(choice.source, name)
         groups.setdefault(home[name], []).append(choice)
     for choices in groups.values():
-        yield Region(choices[-1].value, tuple(choices), _gain(atlas, choices, costs))
+        gain = _before(atlas, choices, costs) - sum(prices[choice.value] for choice in choices)
+        yield Region(choices[-1].value, tuple(choices), gain)
 
 
-def _gain(atlas: Atlas, choices: list[Choice], costs: CostModel) -> float:
-    after = sum(costs.single(choice.form, choice.value) for choice in choices)
+def _before(atlas: Atlas, choices: list[Choice], costs: CostModel) -> float:
+    """The price of what the choices replace, as it is."""
     before, seen = 0.0, set()
     for choice in choices:
         todo = [choice.value]
         while todo:
             name = todo.pop()
-            if name == choice.source or name in seen:
+            if name in choice.sources or name in seen:
                 continue
             seen.add(name)
             value = atlas.affine[name]
             before += costs.keep(value, direct(atlas, value))
             todo.extend(value.operands)
-    return before - after
+    return before

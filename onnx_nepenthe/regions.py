@@ -128,10 +128,11 @@ class Atlas:
             found = outline_after(step, found)
         return found
 
-    def path(self, source: str, name: str) -> list[str]:
-        """The affine values between `source` and `name`, `name` included, operands first."""
-        found = _operands_first(name, lambda value: () if value == source else self.affine[value].operands)
-        return [value for value in found if value != source]
+    def path(self, source: str, name: str, *others: str) -> list[str]:
+        """The affine values between `source` or one of `others` and `name`, `name` included, operands first."""
+        ends = {source, *others}
+        found = _operands_first(name, lambda value: () if value in ends else self.affine[value].operands)
+        return [value for value in found if value not in ends]
 
     def _unknown(self, source: str, name: str) -> list[str]:
         """Operands of `name` whose forms have to be computed first."""

@@ -13,6 +13,7 @@ from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.opview import OpView
 from onnx_nepenthe.plan import Choice, Region
 from onnx_nepenthe.sketch import Sketch, sketch
+from onnx_nepenthe.ways import is_nothing
 
 
 @dataclass(frozen=True)
@@ -97,4 +98,10 @@ def journal(view: GraphView, regions: Sequence[Region]) -> tuple[Rewrite, ...]:
 
 def _entry(view: GraphView, region: Region, choice: Choice) -> Rewrite:
     before = sketch(view, choice.source, choice.value, choice.replaced)
-    return Rewrite(choice.value, choice.source, choice.replaced, region.name, describe(choice.form), before)
+    return Rewrite(choice.value, choice.source, choice.replaced, region.name, described(choice), before)
+
+
+def described(choice: Choice) -> str:
+    """What is made, in a few words; a summand that stays what it is by its name."""
+    others = (name if is_nothing(form) else describe(form) for name, form in choice.beside)
+    return " + ".join([describe(choice.form), *others])

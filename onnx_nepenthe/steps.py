@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from onnx_nepenthe.affine.describe import describe
 from onnx_nepenthe.cutting import Cut, apply_cuts
 from onnx_nepenthe.graph.bodies import Bodies, Place
 from onnx_nepenthe.graph.serial import Model
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.plan import Region
-from onnx_nepenthe.rewrite import Rewrite, computed_weights, rewrite
+from onnx_nepenthe.rewrite import Rewrite, computed_weights, described, rewrite
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,5 +69,5 @@ def rewrites_inside(bodies: Sequence[Inside]) -> Iterator[Rewrite]:
     for one in bodies:
         for region in one.regions:
             where = f"{region.name} in {one.place}"
-            yield from (Rewrite(c.value, c.source, c.replaced, where, describe(c.form)) for c in region.choices)
+            yield from (Rewrite(c.value, c.source, c.replaced, where, described(c)) for c in region.choices)
         yield from rewrites_inside(one.bodies)

@@ -20,7 +20,7 @@ from onnx_nepenthe.graph.snippet import cut
 from onnx_nepenthe.graph.stats import ModelSize, model_size
 from onnx_nepenthe.graph.view import GraphView, view_from_model
 from onnx_nepenthe.latency import Comparison, compare, compare_in_turns
-from onnx_nepenthe.plan import Region, required_values
+from onnx_nepenthe.plan import Region, passed_by, required_values
 from onnx_nepenthe.regions import Atlas
 from onnx_nepenthe.rewrite import computed_weights, rewrite
 from onnx_nepenthe.session import SessionConfig, open_session
@@ -109,11 +109,11 @@ class _Part:
 def _part(atlas: Atlas, region: Region, required: frozenset[str]) -> _Part:
     """Values on the way that are needed whatever happens are outputs too: the region does not save their operators."""
     made = {choice.value for choice in region.choices}
-    started = {choice.source for choice in region.choices}
+    started = {source for choice in region.choices for source in choice.sources}
     ends = [with_fused(atlas.view, choice.value) for choice in region.choices if choice.value not in started]
-    passed = [name for choice in region.choices for name in atlas.path(choice.source, choice.value)]
+    passed = [name for choice in region.choices for name in passed_by(atlas, choice)]
     stay = [name for name in passed if name in required and name not in made]
-    inputs = [choice.source for choice in region.choices if choice.source not in made]
+    inputs = [source for choice in region.choices for source in choice.sources if source not in made]
     return _Part(tuple(dict.fromkeys(inputs)), tuple(dict.fromkeys([*ends, *stay])))
 
 
@@ -122,12 +122,13 @@ def _key(atlas: Atlas, region: Region, part: _Part, dims: Mapping[str, int]) -> 
     numbers: dict[str, int] = {}
     parts: list[object] = []
     for choice in region.choices:
-        passed = atlas.path(choice.source, choice.value)
-        for name in (choice.source, *passed):
+        passed = passed_by(atlas, choice)
+        for name in (*choice.sources, *passed):
             numbers.setdefault(name, len(numbers))
-        form = [form_signature(choice.form), concrete(choice.form.source, dims)]
+        made = (choice.form, *(form for _, form in choice.beside))
+        forms = [[form_signature(form), concrete(form.source, dims)] for form in made]
         old = [[op_signature(atlas.affine[name].op, dims), _wires(atlas, name, numbers)] for name in passed]
-        parts.append([numbers[choice.source], form, old])
+        parts.append([[numbers[source] for source in choice.sources], forms, old])
     ends = [[numbers.get(name, -1), op.op_type if (op := atlas.view.op_of(name)) else ""] for name in part.outputs]
     return json.dumps([parts, ends])
 

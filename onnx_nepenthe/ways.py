@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from onnx_nepenthe.affine.forms import Form, trim
+from onnx_nepenthe.affine.forms import Form, apply, is_finite, trim
 from onnx_nepenthe.affine.maps import is_identity, weight_bytes
 from onnx_nepenthe.affine.outline import Outline
 from onnx_nepenthe.cheapest import Option
 from onnx_nepenthe.emit import Dialect, is_emittable
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.view import GraphView
+from onnx_nepenthe.lifting import LinedSum, inside_of, lifts, taken_in
 from onnx_nepenthe.ops.base import Chain
 from onnx_nepenthe.prices import CostModel
 from onnx_nepenthe.regions import Affine, Atlas
@@ -35,21 +36,25 @@ class Ways:
     atlas: Atlas
     costs: CostModel
     dialect: Dialect
+    sums: Mapping[str, LinedSum] = field(default_factory=dict)
     forms: dict[tuple[str, str], Form] = field(default_factory=dict)
     _held: set[str] = field(default_factory=set)
 
     def options(self) -> dict[str, tuple[Option, ...]]:
-        """By affine value: keep its operator, or one operator from any of its dominators.
+        """By affine value: keep its operator, one operator from any of its dominators, or a sum with the line inside.
 
         Forms are dropped once every affine value that starts from them is priced, so that memory follows the width of
         the graph and not its length.
         """
-        done = _done_with(self.atlas)
+        done = _done_with(self.atlas, self.sums)
+        inside = inside_of(self.sums)
         options: dict[str, tuple[Option, ...]] = {}
         for name, value in self.atlas.affine.items():
-            if name in self.atlas.parents:
+            if name in self.atlas.parents or name in inside:
                 options[name] = (_kept(self.atlas, self.costs, value),)
                 options[name] += tuple(self._singles(value, options))
+            if name in self.sums and name in options:
+                options[name] += tuple(lifts(self.atlas, self.sums[name], options, self._sum_price(name)))
             if done[name]:
                 self.atlas.forget(*done[name])
         return options
@@ -81,6 +86,8 @@ class Ways:
         """The real price of what `_bounded` gave, after composing it."""
         if option.source is None:
             return option
+        if option.parts:
+            return self._settled_sum(name, option)
         form = self._form(option.source, self.atlas.affine[name])
         self._hold(self.atlas.path(option.source, name), form)
         if form is None:
@@ -106,12 +113,50 @@ class Ways:
             return None
         return form if is_emittable(form, self.atlas.view.tensors[value.name].dtype, self.dialect) else None
 
-    def chosen(self, source: str, name: str) -> Form:
-        """The form of an option that was taken."""
-        form = self.forms.get((source, name)) or self._form(source, self.atlas.affine[name])
-        if form is None:
+    def _settled_sum(self, name: str, option: Option) -> Option | None:
+        forms = self.summands(name, option.parts)
+        if forms is None:
+            return None
+        made = [(at, form) for (at, _), (_, form) in zip(option.parts, forms, strict=True) if not is_nothing(form)]
+        price = sum(self.costs.single(form, at) for at, form in made) + self._sum_price(name) * (len(forms) - 1)
+        return replace(option, price=price, is_bound=False)
+
+    def _sum_price(self, name: str) -> float:
+        total = self.atlas.affine[self.sums[name].total]
+        return self.costs.keep(total, None)
+
+    def summands(self, name: str, parts: Sequence[tuple[str, str]]) -> list[tuple[str, Form]] | None:
+        """Where each summand of a sum that is made anew starts, and how; None where one of them cannot be made.
+
+        Args:
+            name: the value of the line behind the sum.
+            parts: of the option that makes it.
+        """
+        found: list[tuple[str, Form]] = []
+        for index, (summand, source) in enumerate(parts):
+            form = self.atlas.form(source, summand)
+            if isinstance(form, Form) and source != summand:
+                line = taken_in(self.sums[name], summand, with_offset=index == 0)
+                form = apply(form, line)
+            if isinstance(form, Refused):
+                return None
+            form = _smallest(form)
+            if not is_finite(form) or not is_emittable(form, self.atlas.view.tensors[name].dtype, self.dialect):
+                return None
+            found.append((source, form))
+        return found
+
+    def chosen(self, name: str, option: Option) -> list[tuple[str, Form]]:
+        """Where the operators of an option that was taken start, and their forms; one, or those of a sum's summands."""
+        found: list[tuple[str, Form]] | None = None
+        if option.parts:
+            found = self.summands(name, option.parts)
+        elif option.source is not None:
+            form = self.forms.get((option.source, name)) or self._form(option.source, self.atlas.affine[name])
+            found = None if form is None else [(option.source, form)]
+        if not found:
             raise AssertionError("a refused form was chosen")
-        return form
+        return found
 
 
 def _smallest(form: Form) -> Form:
@@ -120,11 +165,12 @@ def _smallest(form: Form) -> Form:
     return form if core is form.core else replace(form, core=core)
 
 
-def _done_with(atlas: Atlas) -> dict[str, list[str]]:
+def _done_with(atlas: Atlas, sums: Mapping[str, LinedSum]) -> dict[str, list[str]]:
     """Affine value → the values that no later one starts from."""
     last: dict[str, str] = {}
     for name, value in atlas.affine.items():
-        last.update(dict.fromkeys((*value.operands, name), name))
+        summands = (one.name for one in sums[name].summands) if name in sums else ()
+        last.update(dict.fromkeys((*value.operands, *summands, name), name))
     done: dict[str, list[str]] = {name: [] for name in atlas.affine}
     for name, user in last.items():
         done[user].append(name)

@@ -63,12 +63,20 @@ def percent(share: float | None) -> str:
 def round_name(entry: Mapping[str, Any]) -> str:
     """What a round is called: its number, or its phase where that is another.
 
-    >>> round_name({"phase": "round", "number": 2}), round_name({"phase": "settle", "number": 3})
+    >>> round_name({"phase": "round", "number": 2}), round_name({"phase": "settle", "number": 3, "narrowed": []})
     ('2', 'last')
     """
     if entry["phase"] == "round":
         return str(entry["number"])
-    return "last" if entry["phase"] == "settle" else str(entry["phase"])
+    if entry["phase"] != "settle":
+        return str(entry["phase"])
+    return "narrow" if entry["narrowed"] else "last"
+
+
+def narrowed(record: Mapping[str, Any]) -> str:
+    """Which convolutions have their centre tap alone; "" where none has."""
+    names = [clean(str(name)) for name in _final(record)["narrowed"]]
+    return f"{plural(len(names), 'convolution')} narrowed to the centre tap: {', '.join(names)}." if names else ""
 
 
 def _final(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -151,6 +159,8 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
     lines = [f"{sentence(record['reason'])}. {record['epochs']:.4g} epochs in all, {record['seconds_s']:.0f} s."]
     if record["test"] is not None:
         lines.append(f"Test accuracy: {percent(record['dense_test'])} dense, {percent(record['test'])} pruned.")
+    if narrowed(record):
+        lines.append(narrowed(record))
     export = record["export"]
     lines.append(
         f"Exported: largest difference to torch {export['difference']:.1e} where outputs reach {export['scale']:.3g}."

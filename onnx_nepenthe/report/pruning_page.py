@@ -8,7 +8,7 @@ from typing import Any
 from onnx_nepenthe.report import html
 from onnx_nepenthe.report.json import plain
 from onnx_nepenthe.report.page import render
-from onnx_nepenthe.report.pruning import percent, round_name
+from onnx_nepenthe.report.pruning import narrowed, percent, round_name
 from onnx_nepenthe.report.text import clean
 
 TEMPLATE = "prune.html.j2"
@@ -39,7 +39,7 @@ def page_of_pruning(record: Mapping[str, Any]) -> str:
             "sites": [_site(site, report["rounds"], final) for site in report["sites"]],
             "disturbed": [_disturbed(row) for row in report["robustness"] or ()],
             "models": list(report["robustness"][0]["accuracy"]) if report["robustness"] else [],
-            "told": _notes(report),
+            "told": [*_notes(report), *filter(None, [narrowed(report)])],
         },
     )
 

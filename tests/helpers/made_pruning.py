@@ -13,6 +13,7 @@ SITES = ("_1", "_2")
 def entry(number: int, accuracy: float, bits: tuple[float, float], **more: Any) -> dict[str, Any]:
     return {
         **{"number": number, "phase": "round", "accuracy": accuracy, "is_accepted": True, "linear": [], "zero": []},
+        "narrowed": [],
         **{"entropy": dict(zip(SITES, bits, strict=True)), "sparsity": 0.5 * number, "pq_index": 0.1 + 0.1 * number},
         **{"notes": [], "epochs": 2.0, "seconds_s": 3.4},
         **more,
