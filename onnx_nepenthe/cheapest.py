@@ -15,6 +15,26 @@ MOST_WORK = 100_000
 
 
 @dataclass(frozen=True)
+class Part:
+    """One summand of a sum that is made anew.
+
+    Attributes:
+        name: the summand.
+        source: where its operator starts; the summand itself where it stays what it is.
+        price: of that operator as it was; None where only a bound is known.
+    """
+
+    name: str
+    source: str
+    price: float | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it stays what it is."""
+        return self.name == self.source
+
+
+@dataclass(frozen=True)
 class Option:
     """One way to compute a value.
 
@@ -23,15 +43,14 @@ class Option:
         needs: the values it starts from; those without options of their own are there for nothing.
         source: where a single operator starts, None to keep the operator there is.
         is_bound: whether the price is only known to be no lower.
-        parts: of a sum that is made anew, (summand, where its single operator starts) each; a summand that stays what
-            it is starts from itself.
+        parts: of a sum that is made anew; empty for a single operator.
     """
 
     price: float
     needs: tuple[str, ...]
     source: str | None
     is_bound: bool = False
-    parts: tuple[tuple[str, str], ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 Options = dict[str, tuple[Option, ...]]

@@ -14,7 +14,7 @@ import numpy as np
 
 from onnx_nepenthe.affine.compose import compose
 from onnx_nepenthe.affine.maps import FloatArray, PerChannel, identity
-from onnx_nepenthe.cheapest import Option
+from onnx_nepenthe.cheapest import Option, Part
 from onnx_nepenthe.graph.view import GraphView
 from onnx_nepenthe.ops.base import Chain, Reading, Total
 from onnx_nepenthe.opview import Shape
@@ -184,10 +184,10 @@ def lifts(
         chosen = (dict(zip(scaled, ways, strict=True)) for ways in islice(product(*ends), MOST_WAYS))
     for ways in chosen:
         names = sorted((one.name for one in lined.summands), key=lambda name: name not in ways)
-        parts = tuple((name, _source(atlas, ways[name], name) if name in ways else name) for name in names)
+        parts = tuple(_part(atlas, name, ways[name]) if name in ways else Part(name, name) for name in names)
         price = sum(way.price for way in ways.values()) + price_of_sum * (len(parts) - 1)
-        needs = tuple(dict.fromkeys(source for _, source in parts))
-        yield Option(price, needs, parts[0][1], is_bound=True, parts=parts)
+        needs = tuple(dict.fromkeys(part.source for part in parts))
+        yield Option(price, needs, parts[0].source, is_bound=True, parts=parts)
 
 
 def _ways(atlas: Atlas, lined: LinedSum, one: Summand, options: Mapping[str, tuple[Option, ...]]) -> list[Option]:
@@ -201,8 +201,9 @@ def _ways(atlas: Atlas, lined: LinedSum, one: Summand, options: Mapping[str, tup
     return [way for way in options[one.name] if not way.parts and (way.source is not None or is_direct)]
 
 
-def _source(atlas: Atlas, way: Option, name: str) -> str:
-    return atlas.affine[name].operands[0] if way.source is None else way.source
+def _part(atlas: Atlas, name: str, way: Option) -> Part:
+    source = atlas.affine[name].operands[0] if way.source is None else way.source
+    return Part(name, source, None if way.is_bound else way.price)
 
 
 def _fits(line: PerChannel, shape: Shape) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from onnx_nepenthe.affine.cost import form_cost
 from onnx_nepenthe.affine.forms import Form, apply, is_finite, trim
 from onnx_nepenthe.affine.maps import is_identity, weight_bytes
 from onnx_nepenthe.affine.outline import Outline
-from onnx_nepenthe.cheapest import Option
+from onnx_nepenthe.cheapest import Option, Part
 from onnx_nepenthe.emit import Dialect, is_emittable
 from onnx_nepenthe.errors import Refused
 from onnx_nepenthe.graph.view import GraphView
@@ -114,47 +115,41 @@ class Ways:
         return form if is_emittable(form, self.atlas.view.tensors[value.name].dtype, self.dialect) else None
 
     def _settled_sum(self, name: str, option: Option) -> Option | None:
-        forms = self.summands(name, option.parts)
-        if forms is None:
-            return None
-        made = [(at, form) for (at, _), (_, form) in zip(option.parts, forms, strict=True) if not is_nothing(form)]
-        price = sum(self.costs.single(form, at) for at, form in made) + self._sum_price(name) * (len(forms) - 1)
+        """A line behind an operator with weights costs nothing: that is not timed anew, as noise would decide then."""
+        price = self._sum_price(name) * (len(option.parts) - 1)
+        for index, part in enumerate(option.parts):
+            before, form = self._summand(name, part, index == 0)
+            if isinstance(before, Refused) or form is None:
+                return None
+            is_known = part.price is not None and form_cost(form, {}).nodes == form_cost(before, {}).nodes
+            if not part.is_plain:
+                price += part.price if is_known and part.price is not None else self.costs.single(form, part.name)
         return replace(option, price=price, is_bound=False)
 
     def _sum_price(self, name: str) -> float:
-        total = self.atlas.affine[self.sums[name].total]
-        return self.costs.keep(total, None)
+        return self.costs.keep(self.atlas.affine[self.sums[name].total], None)
 
-    def summands(self, name: str, parts: Sequence[tuple[str, str]]) -> list[tuple[str, Form]] | None:
-        """Where each summand of a sum that is made anew starts, and how; None where one of them cannot be made.
-
-        Args:
-            name: the value of the line behind the sum.
-            parts: of the option that makes it.
-        """
-        found: list[tuple[str, Form]] = []
-        for index, (summand, source) in enumerate(parts):
-            form = self.atlas.form(source, summand)
-            if isinstance(form, Form) and source != summand:
-                line = taken_in(self.sums[name], summand, with_offset=index == 0)
-                form = apply(form, line)
-            if isinstance(form, Refused):
-                return None
-            form = _smallest(form)
-            if not is_finite(form) or not is_emittable(form, self.atlas.view.tensors[name].dtype, self.dialect):
-                return None
-            found.append((source, form))
-        return found
+    def _summand(self, name: str, part: Part, with_offset: bool) -> tuple[Form | Refused, Form | None]:
+        """How a summand of the value is computed, as it is and with the line inside; None where it cannot be made."""
+        before = self.atlas.form(part.source, part.name)
+        form = before
+        if isinstance(before, Form) and not part.is_plain:
+            form = apply(before, taken_in(self.sums[name], part.name, with_offset=with_offset))
+        if isinstance(form, Refused) or not is_finite(form):
+            return before, None
+        form = _smallest(form)
+        return before, form if is_emittable(form, self.atlas.view.tensors[name].dtype, self.dialect) else None
 
     def chosen(self, name: str, option: Option) -> list[tuple[str, Form]]:
         """Where the operators of an option that was taken start, and their forms; one, or those of a sum's summands."""
-        found: list[tuple[str, Form]] | None = None
+        made: list[tuple[str | None, Form | None]]
         if option.parts:
-            found = self.summands(name, option.parts)
-        elif option.source is not None:
-            form = self.forms.get((option.source, name)) or self._form(option.source, self.atlas.affine[name])
-            found = None if form is None else [(option.source, form)]
-        if not found:
+            made = [(one.source, self._summand(name, one, at == 0)[1]) for at, one in enumerate(option.parts)]
+        else:
+            known = self.forms.get((option.source or "", name))
+            made = [(option.source, known or self._form(option.source or "", self.atlas.affine[name]))]
+        found = [(source, form) for source, form in made if source is not None and form is not None]
+        if len(found) < len(made):
             raise AssertionError("a refused form was chosen")
         return found
 

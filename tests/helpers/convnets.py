@@ -69,7 +69,8 @@ def _basic(g: Network, x: str, channels: tuple[int, int], kind: str, rank: int) 
     stride = g.draw.choice((1, 1, 2))
     y = g.rectifier(conv(g, x, channels, rank=rank, stride=stride), kind)
     y = conv(g, y, (channels[1], channels[1]), rank=rank)
-    return g.rectifier(g.node("Add", y, _skip(g, x, channels, stride, rank)), kind)
+    total = g.node("Add", y, _skip(g, x, channels, stride, rank))
+    return g.line(total, channels[1], rank) if g.draw.chance(3) else g.rectifier(total, kind)
 
 
 def _bottleneck(g: Network, x: str, channels: tuple[int, int], kind: str, rank: int) -> str:

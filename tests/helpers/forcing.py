@@ -89,6 +89,12 @@ class Network(Builder):
                 del self.forced[y]
         return self.model(self.dims, outputs)
 
+    def line(self, x: str, channels: int, rank: int = 2) -> str:
+        """A shift per channel, now and then after a scale, as a rectifier that was pruned leaves them behind."""
+        sizes = (channels, *(1,) * rank)
+        y = self.node("Mul", x, self.constant(self.positive(*sizes))) if self.draw.chance(3) else x
+        return self.node("Add", y, self.constant(self.random(*sizes)))
+
     def keep_centre(self, weight: str) -> None:
         """Set all taps of a kernel to zero but the one in the middle."""
         index = next(i for i, tensor in enumerate(self.initializers) if tensor.name == weight)

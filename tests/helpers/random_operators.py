@@ -212,6 +212,33 @@ def bypass(g: RandomGraph) -> Value | None:
     return g.operator("Add", g.draw.choice(([x.name, y.name], [y.name, x.name])), x.shape)
 
 
+def lined_sum(g: RandomGraph) -> Value | None:
+    """Something bent and then weighted beside x, or beside another such, summed; lines behind the sum."""
+    x = g.latest()
+    if x.rank < 2:
+        return None
+    made = _weighted(g, x)
+    other = g.draw.choice((x, x, g.other(x.shape) or x)) if g.draw.integer(0, 2) else _weighted(g, x)
+    names = [made.name, other.name] if g.draw.chance(2) else [other.name, made.name]
+    y = g.operator(g.draw.choice(("Add", "Add", "Sub")), names, x.shape)
+    for _ in range(g.draw.integer(0, 3)):
+        line = g.weight(g.normal(*g.draw.choice(((x.shape[1], *(1,) * (x.rank - 2)), (1,)))))
+        names = [y.name, line] if g.draw.chance(2) else [line, y.name]
+        y = g.operator(g.draw.choice(("Add", "Add", "Add", "Sub", "Mul")), names, x.shape)
+    return y
+
+
+def _weighted(g: RandomGraph, x: Value) -> Value:
+    """A convolution or matrix product of something that is not affine in x, of its shape."""
+    bent = g.operator(g.draw.choice(("Sigmoid", "Tanh", "Relu")), [x.name], x.shape)
+    if x.rank == 2:
+        return g.operator("MatMul", [bent.name, g.weight(g.normal(x.shape[1], x.shape[1]))], x.shape)
+    size, channels = g.draw.choice((1, 3)), x.shape[1]
+    weight = g.weight(g.normal(channels, channels, *[size] * (x.rank - 2)))
+    biases = [g.weight(g.normal(channels))] if g.draw.chance(2) else []
+    return g.operator("Conv", [bent.name, weight, *biases], x.shape, pads=[size // 2] * (2 * x.rank - 4))
+
+
 def batch_norm(g: RandomGraph) -> Value | None:
     """Channels on axis 1, its own epsilon now and then."""
     x = g.latest()
@@ -521,6 +548,7 @@ OPERATORS: dict[str, Append] = {
     **{f"arithmetic {i}": arithmetic for i in range(3)},
     **{f"residual {i}": residual for i in range(2)},
     "bypass": bypass,
+    "lined_sum": lined_sum,
     "batch_norm": batch_norm,
     "concat": concat,
     "split": split,
