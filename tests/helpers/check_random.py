@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +18,7 @@ from tests.helpers.build import Array
 from tests.helpers.compare import Feeds, RuntimeRefusal, assert_close, assert_valid, operators, run_runtime
 from tests.helpers.exact import stages
 from tests.helpers.random_graphs import Sample, drawn_graph, finished
-from tests.helpers.random_operators import OPERATORS
+from tests.helpers.random_operators import OPERATORS, Append
 from tests.helpers.reference import reference_values, run_reference
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -51,9 +52,9 @@ class Tally:
         )
 
 
-def draw_sample(source: random.Random) -> Sample:
+def draw_sample(source: random.Random, operators: Mapping[str, Append] = OPERATORS) -> Sample:
     """One random graph and what to feed it."""
-    return finished(drawn_graph(source, OPERATORS))
+    return finished(drawn_graph(source, operators))
 
 
 def check_sample(sample: Sample, tally: Tally) -> None:

@@ -108,10 +108,7 @@ class RandomGraph:
         return self.builder.constant(float(value))
 
     def normal(self, *shape: int) -> Array:
-        """Weights (out, in, …): plain, of one sign per output, summing to zero, or zero somewhere.
-
-        For some outputs, for some inputs, or for all taps outside of a window.
-        """
+        """Weights (out, in, …): plain, of one sign per output, summing to zero, or zero for some outputs or inputs."""
         array = self.builder.random(*shape)
         outputs = (shape[0], *(1,) * (len(shape) - 1)) if shape else ()
         match self.draw.integer(0, 9):
@@ -126,12 +123,6 @@ class RandomGraph:
                 return array * self.builder.rng.choice([0.0, 1.0], inputs).astype(array.dtype)
             case 4:
                 return np.full(shape, array.reshape(-1)[0], array.dtype)
-            case 5 if len(shape) > 2:
-                begins = [self.draw.integer(0, size - 1) for size in shape[2:]]
-                ends = [self.draw.integer(b + 1, size) for b, size in zip(begins, shape[2:], strict=True)]
-                window = (..., *(slice(b, e) for b, e in zip(begins, ends, strict=True)))
-                array, whole = np.zeros_like(array), array
-                array[window] = whole[window]
         return array
 
 

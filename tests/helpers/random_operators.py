@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from tests.helpers.build import NUMPY, TYPES
 from tests.helpers.random_graphs import RandomGraph, Shape, Value, _fits, window
@@ -47,6 +47,22 @@ def conv(g: RandomGraph) -> Value | None:
     if groups > 1:
         attributes["group"] = groups
     return g.operator("Conv", inputs, shape, **attributes)
+
+
+def zero_taps(g: RandomGraph) -> Value | None:
+    """A convolution that is zero outside of a window of its taps."""
+    y = conv(g)
+    stored = {tensor.name: tensor for tensor in g.builder.initializers}
+    tensor = None if y is None else stored.get(g.builder.nodes[-1].input[1])
+    if tensor is not None:
+        array = numpy_helper.to_array(tensor)
+        begins = [g.draw.integer(0, size - 1) for size in array.shape[2:]]
+        ends = [g.draw.integer(b + 1, size) for b, size in zip(begins, array.shape[2:], strict=True)]
+        window = (..., *(slice(b, e) for b, e in zip(begins, ends, strict=True)))
+        kept = np.zeros_like(array)
+        kept[window] = array[window]
+        tensor.CopyFrom(numpy_helper.from_array(kept, tensor.name))
+    return y
 
 
 def padded_twice(g: RandomGraph) -> Value | None:
@@ -548,7 +564,6 @@ OPERATORS: dict[str, Append] = {
     **{f"arithmetic {i}": arithmetic for i in range(3)},
     **{f"residual {i}": residual for i in range(2)},
     "bypass": bypass,
-    "lined_sum": lined_sum,
     "batch_norm": batch_norm,
     "concat": concat,
     "split": split,
@@ -566,5 +581,10 @@ OPERATORS: dict[str, Append] = {
     "max_pool": max_pool,
     "product": product,
     "branch": branch,
+    "lined_sum": lined_sum,
+    **{f"zero_taps {i}": zero_taps for i in range(2)},
 }
 """By weight: how often a name occurs is how likely its operator is."""
+NEWEST = frozenset({lined_sum, zero_taps})
+OLDER = {name: append for name, append in OPERATORS.items() if append not in NEWEST}
+"""Those that seeds of graphs that went wrong once were drawn from."""
