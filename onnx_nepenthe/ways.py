@@ -121,9 +121,12 @@ class Ways:
             before, form = self._summand(name, part, index == 0)
             if isinstance(before, Refused) or form is None:
                 return None
-            is_known = part.price is not None and form_cost(form, {}).nodes == form_cost(before, {}).nodes
-            if not part.is_plain:
-                price += part.price if is_known and part.price is not None else self.costs.single(form, part.name)
+            if part.is_plain:
+                continue
+            self._hold(self.atlas.path(part.source, part.name), form)
+            is_known = form_cost(form, {}).nodes == form_cost(before, {}).nodes
+            known = part.price if is_known else None
+            price += self.costs.single(form, part.name) if known is None else known
         return replace(option, price=price, is_bound=False)
 
     def _sum_price(self, name: str) -> float:

@@ -24,6 +24,7 @@ def specimens() -> Iterator[Specimen]:
     yield Specimen("one value as two outputs", _doubled(), one | {"Identity": 1})
     ten = {"Conv": 11, "Relu": 1, "Tanh": 9, "Add": 9}
     yield Specimen("a rectifier of ten consumers", _ten(), ten)
+    yield Specimen("a shift behind a skip", _shifted_skip(), one | {"Sigmoid": 1, "Add": 1})
     noisy = {"RandomUniform": 1, "Conv": 1, "Add": 1}
     yield Specimen("random numbers with a seed", _random(3.0), noisy, engines=(RUNTIME,))
     yield Specimen("random numbers", _random(None), noisy, engines=(RUNTIME,))
@@ -41,6 +42,12 @@ def specimens() -> Iterator[Specimen]:
 def _idle() -> onnx.ModelProto:
     g = builder()
     return g.model({"x": ["N", 4]}, [g.node("Identity", "x")])
+
+
+def _shifted_skip() -> onnx.ModelProto:
+    g = builder()
+    total = g.node("Add", g.conv(g.node("Sigmoid", "x"), (3, 3), (3, 3), pads=1), "x")
+    return g.model({"x": IMAGE}, [g.node("Add", total, g.constant(g.random(3, 1, 1)))])
 
 
 def _passed() -> onnx.ModelProto:
