@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from onnx_nepenthe.prune.chains import before, called_once, padding_of, plain_conv
+from onnx_nepenthe.prune.chains import PlainConv, before, called_once, padding_of, plain_conv
 from onnx_nepenthe.prune.subject import Subject
 
 
@@ -20,7 +20,7 @@ class Move:
 
     Attributes:
         first, second: their qualified names.
-        padding: what the second had, per spatial axis.
+        padding: what the second had, per spatial axis, but for what it keeps.
     """
 
     first: str
@@ -36,7 +36,8 @@ def move_padding(subject: Subject, keep: Collection[str] = ()) -> tuple[Move, ..
 
     Args:
         subject: changed in place.
-        keep: names of convolutions that keep theirs: of narrowed ones, whose taps over the padding are zero.
+        keep: names of narrowed convolutions, whose taps over the padding are zero: they keep as much as their kernel
+            needs, and hand on what they got from later ones.
 
     Source: ALGORITHMS.md §9; Kim et al. (arXiv 2301.12187) and LayerMerge (arXiv 2406.12837) re-order padding likewise.
     """
@@ -46,12 +47,20 @@ def move_padding(subject: Subject, keep: Collection[str] = ()) -> tuple[Move, ..
     for node in reversed(alone):
         second = plain_conv(alone[node])
         found = None if second is None or not any(second.padding) else before(node, alone)
-        if second is None or found is None or node.target in keep:
+        if second is None or found is None:
             continue
         name, first = found
-        padding = padding_of(second)
+        kept = _under_the_kernel(second) if node.target in keep else (0,) * len(second.padding)
+        padding = tuple(p - own for p, own in zip(padding_of(second), kept, strict=True))
+        if not any(padding):
+            continue
         mine = zip(padding_of(first), first.stride, padding, strict=True)
         subject.set_padding(name, tuple(p1 + s1 * p2 for p1, s1, p2 in mine))
-        subject.set_padding(str(node.target), (0,) * len(padding))
+        subject.set_padding(str(node.target), kept)
         moves.append(Move(name, str(node.target), padding))
     return tuple(reversed(moves))
+
+
+def _under_the_kernel(conv: PlainConv) -> tuple[int, ...]:
+    """What keeps the centre tap over the results."""
+    return tuple(d * (k // 2) for k, d in zip(conv.kernel_size, conv.dilation, strict=True))

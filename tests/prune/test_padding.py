@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from onnx_nepenthe.prune.merge import merge  # noqa: E402
+from onnx_nepenthe.prune.narrowing import narrow  # noqa: E402
 from onnx_nepenthe.prune.padding import Move, move_padding  # noqa: E402
 from onnx_nepenthe.prune.subject import Subject  # noqa: E402
 
@@ -138,3 +139,21 @@ def test_a_rectifier_that_is_active_ends_a_run() -> None:
     made = linear_subject(pair(1, 1), image())
     made.rectifier(made.sites[0].name).set_active()
     assert move_padding(made) == ()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_narrowed_convolution_hands_on_what_it_gets(stride: int) -> None:
+    """It keeps the padding that its own kernel needs, or a later one could not compose with the first."""
+    x = image()
+    torch.manual_seed(0)
+    convs = [nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, stride, padding=1), nn.Conv2d(4, 4, 3, 1, 1, groups=4)]
+    made = linear_subject(nn.Sequential(*(part for conv in convs for part in (conv, nn.ReLU()))), x)
+    size = made.module(x).shape
+    (narrowed,) = narrow(made, lambda: [(x, None)])
+    assert narrowed.conv == "2"
+    assert move_padding(made, [narrowed.conv]) == (Move("0", "2", (stride,) * 2), Move("2", "4", (1, 1)))
+    with torch.no_grad():
+        merged = merge(made.module)
+        assert made.module(x).shape == size
+        torch.testing.assert_close(merged.module(x), made.module(x), rtol=1e-4, atol=1e-5)
+    assert len([part for part in merged.module.modules() if isinstance(part, nn.Conv2d)]) == 1
