@@ -24,7 +24,7 @@ from onnx_nepenthe.prune.records import Proposal
 from onnx_nepenthe.prune.snapshot import snapshot
 from onnx_nepenthe.prune.subject import Subject
 from onnx_nepenthe.prune.tap import device_of
-from onnx_nepenthe.prune.weights import as_matrix, weight_of
+from onnx_nepenthe.prune.weights import as_matrix, from_matrix, weight_of
 
 RIDGE = 1e-6
 """Of the mean square of the inputs; keeps channels that are always zero from making the fit singular."""
@@ -115,7 +115,9 @@ def _narrowed(
     sums = reduce(_products(subject.module, original, name, batches()))
     own, mixed, target = sums[:columns, :columns], sums[:columns, inputs + 1 :], sums[inputs + 1 :, inputs + 1 :]
     ridge = RIDGE * float(own.diagonal()[:inputs].mean()) + torch.finfo(own.dtype).tiny
-    solution = torch.linalg.solve(own + ridge * torch.eye(columns).to(own), mixed)
+    kept = from_matrix(conv, subject.masks[name].to(sums.device))
+    ridged = own + ridge * torch.eye(columns).to(own)
+    solution = _fitted(ridged, mixed, torch.cat([_centre(kept).T, kept.new_ones(columns - inputs, conv.out_channels)]))
     weight, mask = weight_of(conv), torch.zeros_like(weight_of(conv), dtype=torch.bool)
     _centre(mask).fill_(True)
     _centre(weight).copy_(solution[:inputs].T)
@@ -126,6 +128,16 @@ def _narrowed(
     variance = target.trace() - means @ means / sums[inputs, inputs]
     missed = target.trace() - 2 * (solution * mixed).sum() + (solution * (own @ solution)).sum()
     return Narrowed(first, name, 1 - float(missed / variance.clamp_min(torch.finfo(own.dtype).tiny)))
+
+
+def _fitted(own: torch.Tensor, mixed: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
+    """float64 (columns, out): least squares from products, of each output over the columns that are `kept` for it."""
+    if bool(kept.all()):
+        return torch.linalg.solve(own, mixed)
+    solution = torch.zeros_like(mixed)
+    for output, rows in enumerate(kept.T):
+        solution[rows, output] = torch.linalg.solve(own[rows][:, rows], mixed[rows, output])
+    return solution
 
 
 def _products(module: nn.Module, original: nn.Module, name: str, batches: Iterable[Any]) -> torch.Tensor:

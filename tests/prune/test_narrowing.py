@@ -102,6 +102,27 @@ def test_the_centre_is_the_least_squares_fit_to_what_the_convolution_made(networ
     np.testing.assert_allclose(after.movedim(1, -1).reshape(-1, 5).numpy(), rows @ solution, rtol=1e-3, atol=1e-4)
 
 
+def test_what_was_masked_stays_so_and_the_rest_is_fitted_without_it() -> None:
+    x = images()
+    made = linear(pair(), x)
+    mask = np.random.default_rng(0).random((5, 4 * 9)) < 0.5
+    mask[0], mask[1] = False, True
+    made.apply(Proposal(masks={"3": mask}), {})
+    before, target = taken(made, "3", x)
+    (found,) = narrow(made, lambda: [(x, None)])
+    rows = np.c_[before.movedim(1, -1).reshape(-1, 4).double().numpy(), np.ones(before[:, 0].numel())]
+    goal = target.movedim(1, -1).reshape(-1, 5).double().numpy()
+    conv: Any = made.feeder("3")
+    fitted = np.c_[conv.weight.detach().numpy()[..., 1, 1], conv.bias.detach().numpy()]
+    missed = 0.0
+    for output, kept in enumerate(np.c_[mask.reshape(5, 4, 9)[..., 4], np.ones(5, bool)]):
+        solution = np.linalg.lstsq(rows[:, kept], goal[:, output], rcond=None)[0]
+        np.testing.assert_allclose(fitted[output, kept], solution, rtol=1e-3, atol=1e-4)
+        assert not fitted[output, ~kept].any()
+        missed += ((goal[:, output] - rows[:, kept] @ solution) ** 2).sum()
+    assert found.explained == pytest.approx(1 - missed / ((goal - goal.mean(axis=0)) ** 2).sum(), abs=1e-4)
+
+
 @pytest.mark.parametrize("conv", [nn.Conv1d, nn.Conv3d])
 def test_any_number_of_axes(conv: Any) -> None:
     torch.manual_seed(0)
