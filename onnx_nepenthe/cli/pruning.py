@@ -110,7 +110,7 @@ method = together(
     click.option("--settle-epochs", type=ABOVE_ZERO, help="Of a last fine-tuning with padding moved to the first "
                  "convolution of each linear run, so that such runs compose exactly."),
     click.option("--narrow", is_flag=True, help="Before it, leave the later convolutions of each linear run their "
-                 "centre tap alone: a run becomes one convolution that is no dearer than its first."),
+                 "centre tap alone: a run becomes one convolution with the kernel of its first."),
     click.option("--pressure", type=ABOVE_ZERO, metavar="WEIGHT", help="Of the entropy regulariser in the loss."),
     click.option("--distill", type=ABOVE_ZERO, metavar="WEIGHT", help="Of learning from the dense network."),
     click.option("--checkpoint", type=FILE, metavar="DIR", help="Keep every epoch and round, to --resume from."),

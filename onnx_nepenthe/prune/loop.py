@@ -153,7 +153,7 @@ class _Loop:
             return self._settle(number)
         if "fold" not in self._bench.method.needs:
             return self._propose(number, self._statistics, 0.0)
-        if self._end(self._unaffordable(None)):
+        if self._end(self._bench.unaffordable(self._progress.spent, None)):
             return self._settle(number)
         self._bench.fold()
         return self._begin(Pending("fold", number))
@@ -161,7 +161,8 @@ class _Loop:
     def _propose(self, number: int, statistics: Statistics, before: float) -> Pending | None:
         proposal = self._bench.proposal(number, statistics, self._progress)
         tuning = proposal.tuning
-        if self._end(proposal.done or self._unaffordable(tuning.epochs if tuning is not None else None)):
+        epochs = tuning.epochs if tuning is not None else None
+        if self._end(proposal.done or self._bench.unaffordable(self._progress.spent, epochs)):
             self._subject.load_state_dict(self._good)
             return self._settle(number)
         notes = tuple((note.layer, note.reason) for note in proposal.notes)
@@ -174,24 +175,15 @@ class _Loop:
 
     def _settle(self, number: int) -> Pending | None:
         """A last fine-tuning with runs narrowed and padding moved, where there is any; with fewer after a failure."""
-        settle, last = self._bench.settings.settle, self._progress.rounds[-1]
+        bench, last = self._bench, self._progress.rounds[-1]
         tries = sum(entry.phase == "settle" for entry in self._progress.rounds)
-        is_done = bool(tries) and (last.is_accepted or not last.narrowed)
-        if settle is not None and not is_done and self._bench.lines():
-            narrowed = self._bench.narrow(tries)
+        is_done = (bool(tries) and (last.is_accepted or not last.narrowed)) or bench.exceeds(self._progress.spent)
+        if bench.settings.settle is not None and not is_done and bench.lines():
+            narrowed = bench.narrow(tries)
             if move_padding(self._subject, narrowed) or narrowed:
-                return self._begin(Pending("settle", number, tuning=settle, narrowed=narrowed))
+                return self._begin(Pending("settle", number, tuning=bench.settings.settle, narrowed=narrowed))
         self._save(None)
         return None
-
-    def _unaffordable(self, epochs: float | None) -> str:
-        most, next_ = self._bench.settings.max_epochs, self._training.recipe.epochs if epochs is None else epochs
-        settle = self._bench.settings.settle
-        last = (settle and settle.epochs) or 0.0
-        if most is None or self._progress.spent + next_ + last <= most:
-            return ""
-        then = f", the last fine-tuning {last:g}" if last else ""
-        return f"{self._progress.spent:g} of {most:g} epochs are spent, and the next round takes {next_:g}{then}"
 
     def _end(self, reason: str) -> bool:
         """Whether there is a reason to end: this one, unless there was one before; "" is none."""

@@ -1,4 +1,4 @@
-"""Narrow a linear run of convolutions to the kernel of its first one, so that the run is no dearer as one.
+"""Narrow a linear run of convolutions to the kernel of its first one, so that the run is one of that kernel.
 
 Two 3×3 convolutions with nothing but lines between them are one 5×5 convolution, which takes 1.39 times as many
 multiply-adds: fewer layers, and slower (ALGORITHMS.md §10). Where all but the centre tap of the later ones are zero,
@@ -60,7 +60,7 @@ def narrow(
         subject: changed in place: masks, weights and biases.
         batches: gives the same (inputs, targets) every time; one pass for each convolution.
         reduce: adds up the sums of several processes.
-        share: of the convolutions that can be narrowed, at least one: those that fit best when all are.
+        share: of the convolutions that can be narrowed: those that fit best when all are; half of one is none.
 
     Source: ALGORITHMS.md §8 (a block as one 3×3 convolution) and §10; DepthShrinker (arXiv 2206.00843).
     """
@@ -68,7 +68,7 @@ def narrow(
     found = [_narrowed(subject, original, pair, batches, reduce) for pair in _wide(subject)]
     if share < 1 and found:
         subject.load_state_dict(state)
-        best = sorted(found, key=lambda one: -one.explained)[: max(1, round(share * len(found)))]
+        best = sorted(found, key=lambda one: -one.explained)[: round(share * len(found))]
         pairs = [(one.first, one.conv) for one in found if one in best]
         found = [_narrowed(subject, original, pair, batches, reduce) for pair in pairs]
     return tuple(found)
@@ -133,7 +133,8 @@ def _narrowed(
 def _fitted(own: torch.Tensor, mixed: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
     """float64 (columns, out): least squares from products, of each output over the columns that are `kept` for it."""
     if bool(kept.all()):
-        return torch.linalg.solve(own, mixed)
+        solution: torch.Tensor = torch.linalg.solve(own, mixed)
+        return solution
     solution = torch.zeros_like(mixed)
     for output, rows in enumerate(kept.T):
         solution[rows, output] = torch.linalg.solve(own[rows][:, rows], mixed[rows, output])

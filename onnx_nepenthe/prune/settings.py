@@ -32,8 +32,9 @@ class Settings:
         distillation: from the dense network, likewise.
         settle: a last fine-tuning, after padding has moved to the first convolution of each linear run, so that the
             runs can be merged exactly; None for none.
-        narrow: before it, the later convolutions of each linear run keep their centre tap alone, so that a run is no
-            dearer as one; of fewer runs, those that fit best, where validation accuracy would fall below theta.
+        narrow: before it, the later convolutions of each linear run keep their centre tap alone, so that a run as one
+            has the kernel of its first; where validation accuracy would fall below theta, half of them, those that fit
+            best, then a quarter, then none, as long as `max_epochs` allows.
         max_epochs: of all trainings together; a round that might exceed it does not begin.
         sensitivity_samples: of the validation data, for methods that measure sensitivities; of the training data, for
             fitting what is narrowed.

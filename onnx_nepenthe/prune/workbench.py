@@ -91,6 +91,20 @@ class Workbench:
         proposal: Proposal = self.method.propose(self.config, layers, context)
         return replace(proposal, tuning=self._tuning(proposal, layers))
 
+    def exceeds(self, spent: float, next_: float = 0.0) -> bool:
+        """Whether so many epochs, the next ones and the last fine-tuning are more than may be."""
+        most, settle = self.settings.max_epochs, self.settings.settle
+        return most is not None and spent + next_ + ((settle and settle.epochs) or 0.0) > most
+
+    def unaffordable(self, spent: float, epochs: float | None) -> str:
+        """Why no round of so many epochs, a full training without a number, may begin; "" when it may."""
+        most, settle = self.settings.max_epochs, self.settings.settle
+        next_ = self.training.recipe.epochs if epochs is None else epochs
+        if most is None or not self.exceeds(spent, next_):
+            return ""
+        then = f", the last fine-tuning {settle.epochs:g}" if settle is not None and settle.epochs else ""
+        return f"{spent:g} of {most:g} epochs are spent, and the next round takes {next_:g}{then}"
+
     def apply(self, proposal: Proposal, statistics: Statistics, initial: State) -> None:
         """Masks, lines and channels off; shares of the identity that did not become lines are given up."""
         self.subject.apply(proposal, statistics)

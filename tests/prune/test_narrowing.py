@@ -257,12 +257,12 @@ def every(_config: Any, layers: Sequence[Layer], _context: Context) -> Proposal:
     return Proposal(linear=left, done="" if left else "nothing left")
 
 
-def settled(*accuracies: float) -> tuple[Subject, Result]:
+def settled(*accuracies: float, max_epochs: float | None = None) -> tuple[Subject, Result]:
     """A run in which all rectifiers go at once, with the accuracies that the trainings come to."""
     x = images(40, 1)
     torch.manual_seed(0)
     own, data = Subject.of(blocks(), x), TensorDataset(x, (x[:, 0, 1, 1] > 0).long())
-    settings = Settings(Theta(accuracy=0.5), settle=last_tuning(0.5, narrow=True), narrow=True)
+    settings = Settings(Theta(accuracy=0.5), settle=last_tuning(0.5, narrow=True), narrow=True, max_epochs=max_epochs)
     method = Method("every", "", "", EasierConfig, every)
     return own, run(own, method, EasierConfig(), Splits(data, data, data), Scripted(*accuracies), settings)
 
@@ -286,14 +286,22 @@ def test_fewer_are_narrowed_where_accuracy_falls_and_none_in_the_end() -> None:
     (narrowed,) = result.rounds[-1].narrowed
     assert sum(bool(mask.all()) for mask in own.masks.values()) == 2
     assert not own.masks[narrowed].all()
-    own, result = settled(0.9, 0.9, 0.1, 0.1, 0.1, 0.9)
-    assert [len(entry.narrowed) for entry in result.rounds] == [0, 0, 2, 1, 1, 0]
+    own, result = settled(0.9, 0.9, 0.1, 0.1, 0.9)
+    assert [len(entry.narrowed) for entry in result.rounds] == [0, 0, 2, 1, 0], "half of one is none"
     assert result.rounds[-1].phase == "settle"
     assert [own.feeder(name).padding for name in ("0", "2", "4")] == [(3, 3), (0, 0), (0, 0)]
-    own, result = settled(0.9, 0.9, 0.1, 0.1, 0.1, 0.1)
+    own, result = settled(0.9, 0.9, 0.1, 0.1, 0.1)
     assert result.chosen == 1
     assert [own.feeder(name).padding for name in ("0", "2", "4")] == [(1, 1)] * 3
     assert all(bool(mask.all()) for mask in own.masks.values())
+
+
+@pytest.mark.parametrize(("most", "tries"), [(2.0, 0), (2.5, 1), (2.9, 1), (3.0, 2), (9.0, 3)])
+def test_no_try_exceeds_the_epochs_that_are_allowed(most: float, tries: int) -> None:
+    """Dense and a round take one each, every try half of one; a round leaves room for the first."""
+    _, result = settled(0.9, 0.9, 0.1, 0.1, 0.1, max_epochs=most)
+    assert [entry.phase for entry in result.rounds].count("settle") == tries
+    assert result.epochs <= most
 
 
 def test_narrowing_without_a_fine_tuning_is_refused() -> None:
