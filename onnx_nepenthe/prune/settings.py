@@ -78,8 +78,8 @@ def check(method: Method, settings: Settings, data: Splits, training: Training) 
             require_tuning(training, method.name)
     elif data.validation is None:
         raise UsageError("there are no validation data; pruning stops by accuracy on them")
-    if settings.settle is not None and settings.settle.epochs is None:
-        raise UsageError("settle: say how many epochs it takes")
+    if settings.settle is not None and not (settings.settle.epochs or 0.0) > 0:
+        raise UsageError("settle: say how many epochs it takes; more than 0")
 
 
 def identity(

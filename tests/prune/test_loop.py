@@ -443,8 +443,9 @@ def test_what_your_own_training_cannot_do_is_said_at_once(name: str, more: dict[
 
 
 def test_settings_that_cannot_be_are_refused() -> None:
-    with pytest.raises(UsageError, match="settle: say how many epochs"):
-        pruned(subject(), settle=Tuning())
+    for epochs in (None, 0.0, -1.0):
+        with pytest.raises(UsageError, match="settle: say how many epochs"):
+            pruned(subject(), settle=Tuning(epochs))
     with pytest.raises(UsageError, match="rounds is 0"):
         pruned(subject(), rounds=0)
     with pytest.raises(UsageError, match="sensitivity_samples is 0"):
