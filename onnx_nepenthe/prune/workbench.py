@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from onnx_nepenthe.prune.tap import Statistics, measure
 from onnx_nepenthe.prune.training import Epoch, Job, Midway, Training
 from onnx_nepenthe.prune.tuning import Tuning
 
+LOG = logging.getLogger(__name__)
 PHASES = {"dense": 0, "round": 0, "polish": 0, "fold": 1, "settle": 2}
 """Number of the phase among the trainings of its round, for their random numbers."""
 
@@ -124,6 +126,8 @@ class Workbench:
             partial(summed, share=self.training.share),
             share=0.5**tries,
         )
+        if not found and not tries and self.training.share.rank == 0:
+            LOG.warning("nothing to narrow: no linear run has a later wide convolution padded by half its kernel")
         return tuple(one.conv for one in found)
 
     def fold(self) -> None:

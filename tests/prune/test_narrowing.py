@@ -257,11 +257,13 @@ def every(_config: Any, layers: Sequence[Layer], _context: Context) -> Proposal:
     return Proposal(linear=left, done="" if left else "nothing left")
 
 
-def settled(*accuracies: float, max_epochs: float | None = None) -> tuple[Subject, Result]:
+def settled(
+    *accuracies: float, max_epochs: float | None = None, network: nn.Module | None = None
+) -> tuple[Subject, Result]:
     """A run in which all rectifiers go at once, with the accuracies that the trainings come to."""
     x = images(40, 1)
     torch.manual_seed(0)
-    own, data = Subject.of(blocks(), x), TensorDataset(x, (x[:, 0, 1, 1] > 0).long())
+    own, data = Subject.of(network or blocks(), x), TensorDataset(x, (x[:, 0, 1, 1] > 0).long())
     settings = Settings(Theta(accuracy=0.5), settle=last_tuning(0.5, narrow=True), narrow=True, max_epochs=max_epochs)
     method = Method("every", "", "", EasierConfig, every)
     return own, run(own, method, EasierConfig(), Splits(data, data, data), Scripted(*accuracies), settings)
@@ -302,6 +304,17 @@ def test_no_try_exceeds_the_epochs_that_are_allowed(most: float, tries: int) -> 
     _, result = settled(0.9, 0.9, 0.1, 0.1, 0.1, max_epochs=most)
     assert [entry.phase for entry in result.rounds].count("settle") == tries
     assert result.epochs <= most
+
+
+def test_where_there_is_nothing_to_narrow_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    parts = [nn.Flatten(), nn.Linear(SIZE * SIZE, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)]
+    _, result = settled(0.9, 0.9, network=nn.Sequential(*parts))
+    assert [entry.phase for entry in result.rounds] == ["dense", "round"]
+    (said,) = [line.message for line in caplog.records if "narrow" in line.name or "workbench" in line.name]
+    assert said.startswith("nothing to narrow")
+    caplog.clear()
+    settled(0.9, 0.9, 0.1, 0.1, 0.9)
+    assert "nothing to narrow" not in caplog.text, "it was tried"
 
 
 def test_narrowing_without_a_fine_tuning_is_refused() -> None:
