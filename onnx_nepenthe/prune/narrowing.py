@@ -52,8 +52,8 @@ def narrow(
 ) -> tuple[Narrowed, ...]:
     """Leave one tap of every later convolution with a wide kernel in a run of convolutions, norms and lines.
 
-    The fits follow each other: inputs are those of the network as narrowed so far, targets those of the one before. What is
-    masked stays so, and the rest is fitted without it.
+    The fits follow each other: inputs are those of the network as narrowed so far, targets those of the one before.
+    What is masked stays so, and the rest is fitted without it.
     Left alone are convolutions that are called twice, share their weight or feed no site (nothing would keep their taps
     at zero), grouped ones, and those whose padding is not half the kernel: no other keeps the centre over the results.
 
