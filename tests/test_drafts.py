@@ -53,7 +53,7 @@ def test_those_of_processes_that_were_killed_go_and_those_of_the_living_stay(tmp
         [sys.executable, "-c", f"{dead} print('here', flush=True); input()", str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     with living:
         assert living.stdout is not None

@@ -65,7 +65,7 @@ def test_a_workflow_collapses(tmp_path: Path) -> None:
         (tmp_path / "workflow.json").write_text(json.dumps(workflow), encoding="utf-8")
         code = "import sys; from olive.workflows import run; run(sys.argv[1], package_config=sys.argv[2])"
         command = [sys.executable, "-c", code, "workflow.json", "package.json"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
         assert done.returncode == 0, done.stderr
     collapsed, both = tmp_path / "collapsed" / "model.onnx", tmp_path / "both" / "model.onnx"
     assert relus(collapsed) == relus(both) < relus(MODELS / "digits-mlp.onnx")

@@ -107,7 +107,7 @@ def test_the_pins_satisfy_the_declared_ranges() -> None:
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = f"import sys, onnx_nepenthe; print([m for m in {HEAVY!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
 
 

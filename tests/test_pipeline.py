@@ -107,7 +107,7 @@ def test_the_result_is_the_same_in_every_process(tmp_path: Path) -> None:
                 [sys.executable, "-c", code, str(path), latency],
                 env={**os.environ, "PYTHONHASHSEED": seed},
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 check=True,
             ).stdout
             for seed in ("1", "2")

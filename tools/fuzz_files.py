@@ -84,7 +84,9 @@ class _Worker:
 
     def __init__(self) -> None:
         words = [sys.executable, __file__, WORK]
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", cwd=ROOT
+        )
         self.lives = True
 
     def ask(self, seed: int) -> str:

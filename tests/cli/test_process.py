@@ -43,7 +43,7 @@ def test_a_signal_ends_it_without_traceback_or_result(tmp_path: Path, number: in
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     ) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "started").exists() and process.poll() is None and time.monotonic() < deadline:
@@ -66,7 +66,7 @@ class Interrupt:
 sys.meta_path.insert(0, Interrupt())
 from onnx_nepenthe.cli import main
 """
-    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", interrupted], capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stdout, done.stderr.lstrip()) == (130, "", "onnx-nepenthe: interrupted\n")
 
 

@@ -107,7 +107,7 @@ def test_a_run_that_is_killed_at_any_moment_comes_to_the_same(tmp_path: Path) ->
     done = subprocess.run(
         [sys.executable, str(KILLED), str(tmp_path), "fast"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=300,
         check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},

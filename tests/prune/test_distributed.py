@@ -36,7 +36,7 @@ def start(file: Path, rank: int, processes: int, port: int) -> subprocess.Popen[
         env=os.environ | place | own,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
     )
 
 

@@ -27,7 +27,7 @@ for needed in ("onnxslim", "onnxsim", "onnxscript"):
 
 def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools" / "bench.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=300)
 
 
 def cells(table: str) -> list[list[str]]:
@@ -218,7 +218,7 @@ def test_a_tool_that_fails(tmp_path: Path, body: str, reason: str) -> None:
         [sys.executable, str(script)],
         env=os.environ | {"PYTHONPATH": str(ROOT / "tools")},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
         timeout=60,
     )

@@ -229,7 +229,7 @@ def _activation_bytes(model: Model, batch: int) -> int:
 def _memory_mib(name: str, options: argparse.Namespace) -> Iterator[tuple[int, float]]:
     command = [sys.executable, str(ROOT / "bench.py"), "measure", "--memory-of", name, "--batch", str(options.batch)]
     for samples in (2 * options.batch, 16 * options.batch):
-        done = subprocess.run([*command, "--samples", str(samples)], check=True, capture_output=True, text=True)
+        done = subprocess.run([*command, "--samples", str(samples)], check=True, capture_output=True, encoding="utf-8")
         yield samples, int(done.stdout) / 2**20
 
 

@@ -45,7 +45,7 @@ class Shell:
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             check=False,
             timeout=LONGEST_S,
         )
