@@ -18,13 +18,19 @@ import torch
 from benchmarks.readme import replace as put_into_readme
 from reproducing import tables
 from reproducing.data import Case, cifar10, digits
-from reproducing.runs import NARROW, Plan, Row, Shipped, made, shipped_again
+from reproducing.runs import Plan, Row, Shipped, made, shipped_again
 
 from onnx_nepenthe.errors import NepentheError, UsageError
 from onnx_nepenthe.prune.recipe import Recipe
 from onnx_nepenthe.session import environment
 
-EVERY = ("egp", "nepenthe", "easier", "sap", "one-shot", "gradual", "layer-folding", "tlc", "fast", "fast+narrow")
+NARROW = "+narrow"
+"""Behind the name of a method whose linear runs are narrowed at the end."""
+EVERY = (
+    *("egp", "nepenthe", "easier", "sap", "one-shot", "gradual", "layer-folding", "tlc"),
+    *("fast:depth=8", "fast", "fast+narrow"),
+)
+"""As many activations as EASIER takes in eight rounds, and as many as theta allows."""
 EXPERIMENTS = {
     "methods": "every method",
     "pair": "one-shot against gradual at equal sparsity",
@@ -96,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="images of CIFAR-10 to train on at most, and to test on")
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--width", type=float, default=0.5)
-    parser.add_argument("--methods", default=",".join(EVERY), help=f"comma-separated; {NARROW} behind one narrows runs")
+    parser.add_argument("--methods", default=",".join(EVERY), help=f"comma-separated, NAME:OPTION=VALUE{NARROW}")
     parser.add_argument("--sparsity", default="0.95", help="of one-shot and gradual pruning in `pair`")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=float, default=20, help="of one full training")
@@ -124,7 +130,10 @@ def _methods(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _plan(options: argparse.Namespace, case: Case, method: str, seed: int) -> Plan:
-    settings: dict[str, str] = {"sparsity": options.sparsity} if options.experiment == "pair" else {}
+    name, *given = method.removesuffix(NARROW).split(":")
+    settings = dict(text.split("=", 1) for text in given)
+    if options.experiment == "pair":
+        settings["sparsity"] = options.sparsity
     if options.experiment == "pair" and method == "gradual":
         settings["rounds"] = str(options.rounds)
     recipe = Recipe(
@@ -140,9 +149,10 @@ def _plan(options: argparse.Namespace, case: Case, method: str, seed: int) -> Pl
     # A comparison at equal sparsity, or a curve until collapse, must not stop early.
     is_table = options.experiment == "methods"
     return Plan(
+        name=method,
         network=options.network,
         width=options.width,
-        method=method.removesuffix(NARROW),
+        method=name,
         options=settings,
         recipe=recipe,
         rounds=options.rounds,

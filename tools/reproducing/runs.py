@@ -35,8 +35,6 @@ from onnx_nepenthe.session import SessionConfig, open_session
 
 LOG = logging.getLogger("reproduce")
 BATCH = 256
-NARROW = "+narrow"
-"""Behind the name of a method whose linear runs are narrowed at the end."""
 SHARPNESS_BATCHES = 2
 REFERENCE = SessionConfig(optimise=False)
 
@@ -55,6 +53,7 @@ class Plan:
     """What one run is.
 
     Attributes:
+        name: of its row and its files.
         network, width: of `NETWORKS`.
         method: of `METHODS`.
         options: of the method, as text.
@@ -68,6 +67,7 @@ class Plan:
         ships: whether the result is exported and collapsed too.
     """
 
+    name: str
     network: str
     width: float
     method: str
@@ -80,11 +80,6 @@ class Plan:
     timed_batch: int = 1
     timed_s: float = 4.0
     ships: bool = True
-
-    @property
-    def name(self) -> str:
-        """What its row and its files are called."""
-        return f"{self.method}{NARROW}" if self.narrow else self.method
 
 
 @dataclass(frozen=True)

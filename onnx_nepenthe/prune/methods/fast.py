@@ -30,6 +30,7 @@ class FastConfig:
     """Options of the fast schedule."""
 
     budget: Annotated[float, "epochs of all trainings, the dense one included, in dense trainings"] = 2.0
+    depth: Annotated[int, "activations that go at most; 0 for as many as theta allows"] = 0
     shortest: Annotated[float, "shortest fine-tuning, in dense trainings"] = 0.05
     step: Annotated[float, "where the next depth lies between the last that held and the first that failed"] = 0.5
     tries: Annotated[int, "single activations tried one after another when no two can go together"] = 1
@@ -44,6 +45,7 @@ class FastConfig:
 
     def __post_init__(self) -> None:
         require(self.budget > 1, f"budget is {self.budget:g}; the dense training is 1 of it, give more")
+        require(self.depth >= 0, f"depth is {self.depth}; give 0 or more")
         require(0 < self.shortest < self.budget, f"shortest is {self.shortest:g}; give a share above 0")
         require(0 < self.step <= 1, f"step is {self.step:g}; give a share above 0 and up to 1")
         require(self.tries >= 1, f"tries is {self.tries}; give 1 or more")
@@ -106,7 +108,8 @@ def propose(config: FastConfig, layers: Sequence[Layer], context: Context) -> Pr
     if reason:
         return _polished(config, context, room if room >= shortest else 0.0, reason)
     order = [layer.site.name for layer in ranked(config, left)]
-    chosen = again or tuple(order[: max(1, int(config.step * (found.failed - found.held)))])
+    count = max(1, int(config.step * (found.failed - found.held)))
+    chosen = again or tuple(order[: min(count, config.depth - found.held) if config.depth else count])
     others = [name for name in order if name not in chosen]
     epochs = context.history[-1].epochs if again else max(shortest, free / _rounds(config, found))
     press = tuple(others[: max(1, len(chosen) // 2)])
@@ -153,6 +156,8 @@ def _end(
         return f"the budget of {config.budget:g} dense trainings is spent"
     if again:
         return ""
+    if config.depth and found.held >= config.depth:
+        return f"{found.held} activations are lines, as many as were asked for"
     if found.failed <= found.held + 1 and len(found.singles) >= config.tries:
         return f"none of {config.tries} single activations could go"
     return "" if left else "no activation is left to try"

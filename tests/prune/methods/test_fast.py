@@ -118,6 +118,21 @@ def test_single_activations_are_tried_one_after_another() -> None:
     assert both.done == "none of 2 single activations could go"
 
 
+def test_no_more_go_than_were_asked_for() -> None:
+    config = replace(CONFIG, depth=3)
+    assert propose(config, layers(), knowing()).linear == tuple("abc"), "not the four that bisection would take"
+    assert propose(config, layers(), knowing(fell(*"abc"))).linear == ("a",)
+    assert propose(config, layers("a"), knowing(fell(*"abc"), held("a"))).linear == ("b",)
+    end = propose(config, layers("abc"), knowing(held(*"abc")))
+    assert end.polishes
+    assert end.tuning is not None
+    assert end.tuning.epochs == pytest.approx(100), "what is left improves the network that is there"
+    done = propose(config, layers("abc"), knowing(held(*"abc"), Attempt((), True, 0.9, 90.0), spent=200.0))
+    assert done.done == "the budget of 2 dense trainings is spent"
+    early = propose(config, layers("abc"), knowing(held(*"abc"), Attempt((), True, 0.9, 20.0), spent=130.0))
+    assert early.done == "3 activations are lines, as many as were asked for"
+
+
 def test_the_budget_is_never_exceeded() -> None:
     tuning = propose(CONFIG, layers(), knowing(held(*"abcd"), spent=193.0)).tuning
     assert tuning is not None
@@ -174,6 +189,7 @@ def test_sensitivities_are_in_units_of_their_own() -> None:
     ("options", "message"),
     [
         ({"budget": 1.0}, "budget is 1"),
+        ({"depth": -1}, "depth is -1"),
         ({"shortest": 0.0}, "shortest is 0"),
         ({"step": 0.0}, "step is 0"),
         ({"tries": 0}, "tries is 0"),
