@@ -31,9 +31,7 @@ from onnx_nepenthe.prune.subject import Subject  # noqa: E402
 from onnx_nepenthe.prune.trainer import Trainer  # noqa: E402
 from onnx_nepenthe.prune.training import OwnTraining  # noqa: E402
 from onnx_nepenthe.prune.tuning import Distillation, Pressure, Tuning  # noqa: E402
-from tests.helpers.pruning import RECIPE, pruned, same, splits, subject, weights  # noqa: E402
-
-SHORT = replace(RECIPE, epochs=1)
+from tests.helpers.pruning import RECIPE, SHORT, Scripted, pruned, same, splits, subject, weights  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,6 @@ def method(propose: Callable[[Sequence[Layer], Context], Proposal], **more: Any)
 def one_by_one(layers: Sequence[Layer], context: Context) -> Proposal:
     left = [layer.site.name for layer in layers if not layer.is_linear]
     return Proposal(linear=tuple(left[-1:]), done="" if left else "nothing left")
-
-
-class Scripted:
-    """The built-in trainer, but for its word on accuracy."""
-
-    def __init__(self, *accuracies: float) -> None:
-        self._trainer, self.accuracies = Trainer(SHORT, cpu=True), list(accuracies)
-
-    def evaluate(self, module: nn.Module, data: Any) -> float:
-        return self.accuracies.pop(0)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._trainer, name)
 
 
 def test_it_trains_counts_proposes_and_trains_again() -> None:

@@ -24,27 +24,14 @@ from onnx_nepenthe.prune.records import Layer, Proposal  # noqa: E402
 from onnx_nepenthe.prune.rounds import Result, Round, Theta  # noqa: E402
 from onnx_nepenthe.prune.settings import Settings  # noqa: E402
 from onnx_nepenthe.prune.subject import Subject  # noqa: E402
-from onnx_nepenthe.prune.trainer import Trainer  # noqa: E402
 from onnx_nepenthe.prune.tuning import Tuning, last_tuning  # noqa: E402
-from tests.helpers.pruning import RECIPE, blocks, same, weights  # noqa: E402
+from tests.helpers.pruning import Scripted, blocks, linear_subject, same, weights  # noqa: E402
 
 SIZE = 9
 
 
 def images(samples: int = 40, channels: int = 3) -> torch.Tensor:
     return torch.randn(samples, channels, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-
-
-def linear(network: nn.Module, x: torch.Tensor) -> Subject:
-    """Every rectifier is a line with numbers of its own, every norm has seen data."""
-    rng = np.random.default_rng(0)
-    made = Subject.of(network, x)
-    with torch.no_grad():
-        made.module.train()(x)
-    for site in made.sites:
-        made.rectifier(site.name).set_line(rng.normal(1, 0.3, site.channels), rng.normal(0, 0.5, site.channels))
-    made.module.eval()
-    return made
 
 
 def pair(stride: int = 1, **second: Any) -> nn.Sequential:
@@ -81,7 +68,7 @@ def taken(subject: Subject, name: str, x: torch.Tensor) -> tuple[torch.Tensor, t
 )
 def test_the_centre_is_the_least_squares_fit_to_what_the_convolution_made(network: nn.Sequential) -> None:
     x = images()
-    made = linear(network, x)
+    made = linear_subject(network, x)
     before, target = taken(made, "3", x)
     (found,) = narrow(made, lambda: [(x[:25], None), (x[25:], None)])
     conv: Any = made.feeder("3")
@@ -104,7 +91,7 @@ def test_the_centre_is_the_least_squares_fit_to_what_the_convolution_made(networ
 
 def test_what_was_masked_stays_so_and_the_rest_is_fitted_without_it() -> None:
     x = images()
-    made = linear(pair(), x)
+    made = linear_subject(pair(), x)
     mask = np.random.default_rng(0).random((5, 4 * 9)) < 0.5
     mask[0], mask[1] = False, True
     made.apply(Proposal(masks={"3": mask}), {})
@@ -127,7 +114,7 @@ def test_what_was_masked_stays_so_and_the_rest_is_fitted_without_it() -> None:
 def test_any_number_of_axes(conv: Any) -> None:
     torch.manual_seed(0)
     x = torch.randn(20, 3, *(6,) * (1 if conv is nn.Conv1d else 3))
-    made = linear(nn.Sequential(conv(3, 4, 3, padding=1), nn.ReLU(), conv(4, 2, 3, padding=1), nn.ReLU()), x)
+    made = linear_subject(nn.Sequential(conv(3, 4, 3, padding=1), nn.ReLU(), conv(4, 2, 3, padding=1), nn.ReLU()), x)
     (found,) = narrow(made, lambda: [(x, None)])
     assert found.conv == "2"
     assert int(made.masks["2"].sum()) == 4 * 2
@@ -135,7 +122,7 @@ def test_any_number_of_axes(conv: Any) -> None:
 
 def test_a_convolution_of_its_centre_alone_stays_what_it_is() -> None:
     x = images()
-    made = linear(pair(), x)
+    made = linear_subject(pair(), x)
     weight: Any = made.feeder("3").weight
     with torch.no_grad():
         middle = weight[..., 1, 1].clone()
@@ -149,7 +136,7 @@ def test_a_convolution_of_its_centre_alone_stays_what_it_is() -> None:
 
 def test_training_leaves_the_other_taps_at_zero_and_a_state_brings_them_back() -> None:
     x = images()
-    made = linear(pair(), x)
+    made = linear_subject(pair(), x)
     narrow(made, lambda: [(x, None)])
     state = {name: value.clone() for name, value in weights(made).items()}
     optimiser = torch.optim.SGD(made.module.parameters(), lr=0.1, momentum=0.9)
@@ -159,7 +146,7 @@ def test_training_leaves_the_other_taps_at_zero_and_a_state_brings_them_back() -
         made.enforce()
     taps: Any = made.feeder("3").weight
     assert int((taps != 0).sum()) == 5 * 4
-    again = linear(pair(), x)
+    again = linear_subject(pair(), x)
     again.load_state_dict(made.state_dict())
     assert same(weights(again), weights(made))
     assert not same(weights(made), state)
@@ -167,7 +154,7 @@ def test_training_leaves_the_other_taps_at_zero_and_a_state_brings_them_back() -
 
 def test_sums_of_several_processes_are_added_before_the_fit() -> None:
     x = images()
-    one, other, all_of_it = (linear(pair(), x) for _ in range(3))
+    one, other, all_of_it = (linear_subject(pair(), x) for _ in range(3))
     sums: list[torch.Tensor] = []
     narrow(other, lambda: [(x[15:], None)], lambda own: sums.append(own.clone()) or own)  # type: ignore[func-returns-value]
     narrow(one, lambda: [(x[:15], None)], lambda own: own + sums[0])
@@ -179,9 +166,9 @@ def test_sums_of_several_processes_are_added_before_the_fit() -> None:
 def test_of_a_share_those_stay_that_fit_best() -> None:
     x = images(channels=1)
     torch.manual_seed(0)
-    everything = narrow(linear(blocks(), x), lambda: [(x, None)])
+    everything = narrow(linear_subject(blocks(), x), lambda: [(x, None)])
     torch.manual_seed(0)
-    made = linear(blocks(), x)
+    made = linear_subject(blocks(), x)
     half = narrow(made, lambda: [(x, None)], share=0.5)
     assert [one.conv for one in everything] == ["2", "4"]
     assert [one.conv for one in half] == [max(everything, key=lambda one: one.explained).conv]
@@ -227,29 +214,16 @@ class Tied(nn.Sequential):
     ids=["twice", "tied", "unpadded", "more padding", "even", "1", "reflect", "pointwise", "groups", "pool", "no site"],
 )
 def test_what_cannot_be_narrowed_is_left_alone(network: nn.Module) -> None:
-    made = linear(network, images())
+    made = linear_subject(network, images())
     before = weights(made)
     assert narrow(made, lambda: [(images(), None)]) == ()
     assert same(weights(made), before)
 
 
 def test_a_rectifier_that_is_active_ends_a_run() -> None:
-    made = linear(pair(), images())
+    made = linear_subject(pair(), images())
     made.rectifier(made.sites[0].name).set_active()
     assert narrow(made, lambda: [(images(), None)]) == ()
-
-
-class Scripted:
-    """The built-in trainer, but for its word on accuracy."""
-
-    def __init__(self, *accuracies: float) -> None:
-        self._trainer, self.accuracies = Trainer(RECIPE.short(1, 1.0), cpu=True), list(accuracies)
-
-    def evaluate(self, module: nn.Module, data: Any) -> float:
-        return self.accuracies.pop(0)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._trainer, name)
 
 
 def every(_config: Any, layers: Sequence[Layer], _context: Context) -> Proposal:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -12,23 +11,11 @@ from torch import nn  # noqa: E402
 from onnx_nepenthe.prune.merge import merge  # noqa: E402
 from onnx_nepenthe.prune.narrowing import narrow  # noqa: E402
 from onnx_nepenthe.prune.padding import Move, move_padding  # noqa: E402
-from onnx_nepenthe.prune.subject import Subject  # noqa: E402
+from tests.helpers.pruning import linear_subject  # noqa: E402
 
 
 def image(*shape: int) -> torch.Tensor:
     return torch.randn(shape or (2, 3, 9, 9), generator=torch.Generator().manual_seed(0))
-
-
-def linear_subject(network: nn.Module, x: torch.Tensor) -> Subject:
-    """Every rectifier is a line with numbers of its own, every norm has seen data."""
-    rng = np.random.default_rng(0)
-    made = Subject.of(network, x)
-    with torch.no_grad():
-        made.module.train()(x)
-    for site in made.sites:
-        made.rectifier(site.name).set_line(rng.normal(1, 0.3, site.channels), rng.normal(0, 0.5, site.channels))
-    made.module.eval()
-    return made
 
 
 def pair(s1: int, s2: int, *, groups: int = 1, kernels: tuple[int, int] = (3, 3), **second: Any) -> nn.Sequential:
