@@ -108,14 +108,13 @@ def _settings(given: Mapping[str, Any]) -> Any:
     from onnx_nepenthe.prune.settings import Settings  # noqa: PLC0415
     from onnx_nepenthe.prune.tuning import Distillation, Pressure, last_tuning  # noqa: PLC0415
 
-    distillation = None if given["distill"] is None else Distillation(weight=given["distill"])
     settle = None if given["settle_epochs"] is None else last_tuning(given["settle_epochs"], narrow=given["narrow"])
     return Settings(
         Theta.parse(given["theta"]),
         rounds=given["rounds"],
         is_trained=given["weights"] is not None,
         pressure=None if given["pressure"] is None else Pressure(weight=given["pressure"]),
-        distillation=distillation,
+        distillation=None if given["distill"] is None else Distillation(weight=given["distill"]),
         settle=settle,
         narrow=given["narrow"],
         max_epochs=given["max_epochs"],

@@ -62,6 +62,11 @@ class Settings:
         if self.narrow and self.settle is None:
             raise UsageError("narrow needs settle: a last fine-tuning, without which accuracy is lost")
 
+    @property
+    def settle_epochs(self) -> float:
+        """Of the last fine-tuning; 0 where there is none."""
+        return (self.settle and self.settle.epochs) or 0.0
+
 
 def check(method: Method, settings: Settings, data: Splits, training: Training) -> None:
     """Whether these go together.
@@ -78,7 +83,7 @@ def check(method: Method, settings: Settings, data: Splits, training: Training) 
             require_tuning(training, method.name)
     elif data.validation is None:
         raise UsageError("there are no validation data; pruning stops by accuracy on them")
-    if settings.settle is not None and not (settings.settle.epochs or 0.0) > 0:
+    if settings.settle is not None and not settings.settle_epochs > 0:
         raise UsageError("settle: say how many epochs it takes; more than 0")
 
 

@@ -78,9 +78,9 @@ class Workbench:
     def proposal(self, number: int, statistics: Statistics, progress: Progress) -> Proposal:
         """What the method wants done in round `number`."""
         changes = self._sensitivities(statistics) if "sensitivity" in self.method.needs else None
-        recipe, settle = self.training.recipe, self.settings.settle
+        recipe = self.training.recipe
         # The dense training counts even when somebody else did it, and so does what is still to come for certain.
-        extra = (recipe.epochs if self.settings.is_trained else 0.0) + ((settle and settle.epochs) or 0.0)
+        extra = (recipe.epochs if self.settings.is_trained else 0.0) + self.settings.settle_epochs
         context = Context(
             round=number,
             rounds=self.settings.rounds,
@@ -95,16 +95,16 @@ class Workbench:
 
     def exceeds(self, spent: float, next_: float = 0.0) -> bool:
         """Whether so many epochs, the next ones and the last fine-tuning are more than may be."""
-        most, settle = self.settings.max_epochs, self.settings.settle
-        return most is not None and spent + next_ + ((settle and settle.epochs) or 0.0) > most
+        most = self.settings.max_epochs
+        return most is not None and spent + next_ + self.settings.settle_epochs > most
 
     def unaffordable(self, spent: float, epochs: float | None) -> str:
         """Why no round of so many epochs, a full training without a number, may begin; "" when it may."""
-        most, settle = self.settings.max_epochs, self.settings.settle
+        most, last = self.settings.max_epochs, self.settings.settle_epochs
         next_ = self.training.recipe.epochs if epochs is None else epochs
         if most is None or not self.exceeds(spent, next_):
             return ""
-        then = f", the last fine-tuning {settle.epochs:g}" if settle is not None and settle.epochs else ""
+        then = f", the last fine-tuning {last:g}" if last else ""
         return f"{spent:g} of {most:g} epochs are spent, and the next round takes {next_:g}{then}"
 
     def apply(self, proposal: Proposal, statistics: Statistics, initial: State) -> None:
