@@ -107,3 +107,19 @@ def test_mistakes_are_one_line(command: Any, tmp_path: Path, capsys: pytest.Capt
     assert command.main(["retime"]) == 2
     assert command.main(["methods", *TINY, "--methods", "none"]) == 2
     assert "no method is called 'none'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--methods", "one-shot,fast+narrow", "--settle", "0"), "fast+narrow needs --settle"),
+        (("--methods", "one-shot,fast:depth"), "'fast:depth' is not NAME:OPTION=VALUE"),
+    ],
+)
+def test_no_method_is_trained_before_all_are_known_to_make_sense(
+    command: Any, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["methods", *words]) != 0
+    told = capsys.readouterr().err
+    assert message in told
+    assert "one-shot, seed" not in told

@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        plans = (_plan(options, case, name, seed) for name in _methods(options) for seed in range(options.seeds))
+        plans = [_plan(options, case, name, seed) for name in _methods(options) for seed in range(options.seeds)]
         rows = [made(case, plan, folder) for plan in plans]
     return _show(options, options.experiment, _caption(options, case), rows)
 
@@ -110,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--rounds", type=int, default=8, help="at most")
     parser.add_argument("--theta", default="dense-1", help="of `methods`; see onnx-nepenthe prune --help")
-    parser.add_argument("--settle", type=float, default=0, help="epochs of a last fine-tuning with padding moved")
+    parser.add_argument("--settle", type=float, default=5, help="epochs of a last fine-tuning with padding moved")
     parser.add_argument("--timed-batch", type=int, default=1, help="samples per call when models are timed")
     parser.add_argument("--timed-s", type=float, default=4.0, help="seconds that timing a pair of models takes at most")
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no")
@@ -131,7 +131,11 @@ def _methods(options: argparse.Namespace) -> tuple[str, ...]:
 
 def _plan(options: argparse.Namespace, case: Case, method: str, seed: int) -> Plan:
     name, *given = method.removesuffix(NARROW).split(":")
-    settings = dict(text.split("=", 1) for text in given)
+    settings = {option: value for option, _, value in (text.partition("=") for text in given)}
+    if not all(option and value for option, value in settings.items()):
+        raise UsageError(f"--methods: {method!r} is not NAME:OPTION=VALUE, such as fast:depth=8")
+    if method.endswith(NARROW) and not options.settle:
+        raise UsageError(f"--methods: {method} needs --settle: epochs of the last fine-tuning")
     if options.experiment == "pair":
         settings["sparsity"] = options.sparsity
     if options.experiment == "pair" and method == "gradual":
